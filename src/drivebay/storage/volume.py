@@ -1,0 +1,133 @@
+"""The contract between the service and whatever keeps the bytes.
+
+One conformance suite (`tests/contract/volume_contract.py`, `store_contract.py`) holds every
+implementation and every wrapper to these sentences.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, Self
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A run of bytes that is data, or a hole that reads as zeros."""
+
+    offset: int
+    length: int
+    is_data: bool
+
+    @property
+    def end(self) -> int:
+        """The offset of the first byte behind the extent."""
+        return self.offset + self.length
+
+
+class Volume(Protocol):
+    """One open drive's bytes.
+
+    Offsets and lengths count bytes, and the caller keeps them inside 0..size: a volume asserts
+    it.  There are no short reads or writes.  A volume object serves one operation at a time;
+    open another for a parallel one: `locked` orders operations between objects, threads and
+    processes alike.  Every operation may raise `StorageFailed`.
+    """
+
+    @property
+    def size(self) -> int:
+        """The volume's length in bytes."""
+
+    def pread(self, offset: int, buffer: memoryview) -> None:
+        """Fill all of *buffer* from *offset*; bytes never written read as zero."""
+
+    def pwrite(self, offset: int, data: memoryview) -> None:
+        """Write all of *data* at *offset*; *data* may be changed by the call (encryption in place).
+
+        Whole zero sectors (4096 bytes, aligned on the volume) become holes.  Readers see the bytes
+        on return; a power cut may lose them until `flush`.
+
+        Raises:
+            StoreFull: no room; the range holds old bytes, new bytes or a mix.
+            StorageFailed: the same.
+        """
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make the range read as zeros, and give its whole sectors back to the store."""
+
+    def flush(self) -> None:
+        """Return when everything written through any object of this volume is durable.
+
+        Raises:
+            StorageFailed: the volume's content cannot be trusted any more; do not try again.
+        """
+
+    def resize(self, size: int) -> None:
+        """Make the volume *size* bytes long, durably.
+
+        Grown space reads as zeros, also where a larger volume once had data.
+        """
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """Yield the range's extents in order, without gap or overlap, none empty.
+
+        A hole reads as zeros; data may read as zeros too.
+        """
+
+    def allocated(self) -> int:
+        """Return the bytes that the volume takes up in its store."""
+
+    def locked(self, offset: int, length: int, *, shared: bool) -> AbstractContextManager[None]:
+        """Hold the range: shared holders exclude exclusive ones, in every process.
+
+        Blocks until the range is free.  The range is widened to what one `pwrite` touches.
+        """
+
+    def close(self) -> None:
+        """Give back what the object holds; a second call does nothing."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Store(Protocol):
+    """A place that holds volumes, in one failure domain."""
+
+    @property
+    def name(self) -> str:
+        """The name that the configuration gives it; drives remember it."""
+
+    @property
+    def domain(self) -> str:
+        """The failure domain: stores of one domain can be lost together."""
+
+    def is_reachable(self) -> bool:
+        """Whether the store answers and is the one that was set up under this name."""
+
+    def has(self, uuid: UUID) -> bool:
+        """Whether the store is reachable and holds a sound-looking volume *uuid*."""
+
+    def create(self, uuid: UUID, size: int) -> None:
+        """Make a volume of zeros, durably.
+
+        Raises:
+            StoreFull: nothing is left behind.
+            StorageFailed: nothing usable is left behind; `destroy` clears the rest.
+        """
+
+    def open(self, uuid: UUID) -> Volume:
+        """Open a volume; the caller closes it.
+
+        Raises:
+            StorageFailed: it is not there or is not what a volume looks like.
+        """
+
+    def destroy(self, uuid: UUID) -> None:
+        """Remove a volume, durably; one that is not there is no error."""
+
+    def volumes(self) -> Iterator[UUID]:
+        """Yield the uuid of every volume in the store, in no order."""
+
+    def free(self) -> int:
+        """Return the bytes that are still free in the store."""

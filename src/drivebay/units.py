@@ -1,0 +1,49 @@
+"""Sizes: the powers of 1024 that the API counts in, and their text forms."""
+
+import re
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+# The largest offset that a 64-bit signed file offset can name.
+OFFSET_MAX = 2**63 - 1
+
+_SUFFIXES = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
+
+# `[0-9]`, not `\d`: Python's int() also takes signs, underscores, blanks and the digits of other
+# scripts, none of which the API knows.  20 digits hold every 64-bit number, and the limit keeps a
+# million-digit request from costing anything.
+_SIZE = re.compile(r"([0-9]{1,20})([kKmMgGtT]?)")
+
+
+def parse_size(text: str) -> int:
+    """Return the byte count that *text* names: digits, optionally with k, M, G or T (1024's powers).
+
+    Raises:
+        ValueError: *text* has another form or the number is past 2**63-1; the message says which.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        shown = text if len(text) <= 40 else text[:40] + "..."
+        raise ValueError(f"{shown!r} is not a byte count: digits, then at most one of k, M, G, T")
+    size = int(match[1]) * _SUFFIXES[match[2].lower()]
+    if size > OFFSET_MAX:
+        raise ValueError(f"{text!r} is past the largest byte count, {OFFSET_MAX}")
+    return size
+
+
+def format_size(size_bytes: int) -> str:
+    """Return *size_bytes* for people, such as ``12.5 GiB``; exact below 1 KiB."""
+    if size_bytes < KIB:
+        return f"{size_bytes} B"
+    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size_bytes >= unit:
+            break
+    return f"{size_bytes / unit:.1f} {name}".replace(".0 ", " ")
+
+
+def round_up(value: int, multiple: int) -> int:
+    """Return the smallest multiple of *multiple* that is at least *value*."""
+    return -(-value // multiple) * multiple
