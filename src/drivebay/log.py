@@ -1,0 +1,33 @@
+"""Log lines: one event a line on stderr, UTC, and nothing that a caller sent can break a line."""
+
+import logging
+import sys
+import time
+
+
+class _Formatter(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, with control characters escaped outside the traceback."""
+        first, *traceback = super().format(record).split("\n", 1)
+        if not (record.exc_info or record.stack_info):
+            first, traceback = "\n".join([first, *traceback]), []
+        return "\n".join([_escape(first), *traceback])
+
+
+def _escape(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def start(level: str) -> None:
+    """Send the logs of this process to stderr, from *level* on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _Formatter("%(asctime)sZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S")
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    # A log line that cannot be written (a full disk, a closed pipe) must not fail a request.
+    logging.raiseExceptions = False

@@ -1,0 +1,203 @@
+"""The service's settings: what each means, its default, and where its value came from.
+
+A value comes from the first of: the command line, the environment (`DRIVEBAY_` and the name in
+capitals), the `[serve]` table of the configuration file, the default.  Only this module reads the
+server's environment.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from drivebay.errors import SetupFailed
+from drivebay.units import parse_size
+
+
+def config_home() -> Path:
+    """Return the folder of the user's drivebay configuration ($XDG_CONFIG_HOME/drivebay)."""
+    base = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "drivebay"
+
+
+def client_config_file() -> Path:
+    """Return the file that holds the command line's profiles."""
+    return Path(os.environ.get("DRIVEBAY_CONFIG") or config_home() / "config.toml")
+
+
+def _default_data() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "drivebay"
+
+
+def _default_workers() -> int:
+    # One worker keeps one core busy; past four, memory grows and a small machine gains nothing.
+    return min(4, max(1, len(os.sched_getaffinity(0))))
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """One `[[serve.stores]]` entry: a directory that holds volumes, in a failure domain."""
+
+    name: str
+    path: Path
+    domain: str
+
+
+def _setting(default: Any, help: str, *, kind: str = "int") -> Any:
+    factory = default if callable(default) else (lambda: default)
+    return field(default_factory=factory, metadata={"help": help, "kind": kind})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that `drivebay serve` can be told.  Sizes are bytes, times are seconds."""
+
+    data: Path = _setting(_default_data, "The data folder.", kind="path")
+    http: str = _setting("127.0.0.1:8080", "Where to listen, as HOST:PORT.", kind="text")
+    workers: int = _setting(_default_workers, "HTTP worker processes.")
+    master_key: Path = _setting(
+        lambda: config_home() / "master.key",
+        "The file with the master key, outside the data folder.",
+        kind="path",
+    )
+    imaging_jobs: int = _setting(2, "Imaging jobs that run at once; the rest are queued.")
+    transfers_per_user: int = _setting(
+        16, "Reads and writes that one user may have in flight in one worker."
+    )
+    header_timeout_s: float = _setting(
+        15.0, "How long a request's headers may take to arrive.", kind="seconds"
+    )
+    keep_alive_s: float = _setting(
+        75.0, "How long a connection may stay idle between requests.", kind="seconds"
+    )
+    stall_timeout_s: float = _setting(
+        30.0, "How long a body may make no progress, in either direction.", kind="seconds"
+    )
+    stop_timeout_s: float = _setting(
+        30.0, "How long requests in flight may take to finish after SIGTERM.", kind="seconds"
+    )
+    quota_drives: int = _setting(0, "Drives that a new user may have; 0 is no limit.")
+    quota_bytes: int = _setting(
+        0, "Bytes that a new user's drives may add up to; 0 is no limit.", kind="size"
+    )
+    log_level: str = _setting(
+        "info", "How much to log: debug, info, warning or error.", kind="text"
+    )
+    stores: tuple[StoreSettings, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values that no part of the service could work with."""
+        _require(0 < self.workers <= 64, "workers must be from 1 to 64")
+        _require(0 < self.imaging_jobs <= 64, "imaging_jobs must be from 1 to 64")
+        _require(0 < self.transfers_per_user <= 1024, "transfers_per_user must be from 1 to 1024")
+        _require(self.log_level in LOG_LEVELS, f"log_level must be one of {', '.join(LOG_LEVELS)}")
+        for name in ("header_timeout_s", "keep_alive_s", "stall_timeout_s", "stop_timeout_s"):
+            _require(getattr(self, name) > 0, f"{name} must be more than 0")
+        names = [store.name for store in self.stores]
+        _require(len(set(names)) == len(names), "two stores have the same name")
+        self.listen_address()
+
+    def listen_address(self) -> tuple[str, int]:
+        """Return host and port of `http`."""
+        host, _, port = self.http.rpartition(":")
+        _require(
+            bool(host) and port.isascii() and port.isdigit() and int(port) < 65536,
+            f"http must be HOST:PORT, not {self.http!r}",
+        )
+        return host.strip("[]"), int(port)
+
+    def store_list(self) -> tuple[StoreSettings, ...]:
+        """Return the configured stores, or the one in the data folder."""
+        default = StoreSettings("default", self.data / "stores" / "default", "default")
+        return self.stores or (default,)
+
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def options() -> dict[str, tuple[str, str]]:
+    """Return each scalar setting's name with its kind and its help, in the order of definition."""
+    return {
+        item.name: (item.metadata["kind"], item.metadata["help"])
+        for item in fields(Settings)
+        if item.metadata
+    }
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of the setting *name*."""
+    return f"DRIVEBAY_{name.upper()}"
+
+
+def load(given: Mapping[str, Any], config: Path | None = None) -> Settings:
+    """Return the settings, with *given* (from the command line; None means not given) on top.
+
+    Raises:
+        SetupFailed: a value cannot be used; the message names it and where it came from.
+    """
+    named = config or (Path(os.environ["DRIVEBAY_CONFIG"]) if "DRIVEBAY_CONFIG" in os.environ else None)
+    table = _read_table(named)
+    values: dict[str, Any] = {}
+    for name, (kind, _) in options().items():
+        if given.get(name) is not None:
+            values[name] = _convert(name, kind, given[name], "the command line")
+        elif variable(name) in os.environ:
+            values[name] = _convert(name, kind, os.environ[variable(name)], variable(name))
+        elif name in table:
+            values[name] = _convert(name, kind, table[name], str(named))
+    settings = Settings(**values, stores=_stores(table.get("stores", []), named))
+    return replace(settings, data=settings.data.absolute())
+
+
+def _read_table(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SetupFailed(reason=f"the configuration file {path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise SetupFailed(reason=f"the configuration file {path} cannot be read: {error}") from error
+    table = document.get("serve", {})
+    _require(isinstance(table, dict), f"[serve] in {path} must be a table")
+    unknown = sorted(set(table) - set(options()) - {"stores"})
+    _require(not unknown, f"unknown setting in [serve] of {path}: {', '.join(unknown)}")
+    return dict(table)
+
+
+def _stores(entries: Any, source: Path | None) -> tuple[StoreSettings, ...]:
+    stores = []
+    for entry in entries if isinstance(entries, list) else [entries]:
+        keys = {"name", "path", "domain"}
+        if not isinstance(entry, dict) or not {"name", "path"} <= set(entry) <= keys:
+            reason = f"each [[serve.stores]] in {source} needs name and path, and may have domain"
+            raise SetupFailed(reason=reason)
+        name = str(entry["name"])
+        path = Path(str(entry["path"])).expanduser().absolute()
+        stores.append(StoreSettings(name, path, str(entry.get("domain", name))))
+    return tuple(stores)
+
+
+def _convert(name: str, kind: str, value: Any, source: str) -> Any:
+    try:
+        match kind:
+            case "path":
+                return Path(str(value)).expanduser().absolute()
+            case "int":
+                return int(value)
+            case "seconds":
+                return float(value)
+            case "size":
+                return value if isinstance(value, int) else parse_size(str(value))
+            case _:
+                return str(value)
+    except ValueError as error:
+        raise SetupFailed(reason=f"{name} from {source} cannot be {value!r}: {error}") from error
+
+
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise SetupFailed(reason=reason)
