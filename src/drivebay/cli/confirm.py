@@ -1,0 +1,39 @@
+"""Asking before something is lost."""
+
+import sys
+
+import click
+
+from drivebay.cli.naming import HintedUsageError, label
+from drivebay.cli.output import clean, is_terminal
+from drivebay.client.errors import LocalFailed
+from drivebay.wire import Record
+
+
+def confirm_loss(record: Record, what: str, *, yes: bool) -> None:
+    """Have the drive's name typed before *what* happens to it; without a terminal, demand --yes.
+
+    Raises:
+        UsageError: nobody can be asked.
+        LocalFailed: something else was typed.
+    """
+    if yes:
+        return
+    name = str(record.get("name") or record["drive"])
+    answer = _ask(f"This will {what} {label(record)} ({record['drive']}).\nType {name} to go on: ")
+    if answer != clean(name):
+        raise LocalFailed(reason="not confirmed; nothing was changed")
+
+
+def confirm_replacing(path: str, *, yes: bool) -> None:
+    """Ask before a local file is replaced; raises as `confirm_loss`."""
+    if not yes and _ask(f"{path} exists.  Type yes to replace it: ") != "yes":
+        raise LocalFailed(reason=f"{path} was left as it is")
+
+
+def _ask(question: str) -> str:
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        message = clean(question.partition(".")[0]).removeprefix("This will ")
+        raise HintedUsageError(f"not without a yes: {message}", "repeat the command with --yes")
+    click.echo("\n".join(clean(line) for line in question.split("\n")) + " ", err=True, nl=False)
+    return sys.stdin.readline().strip()

@@ -1,0 +1,67 @@
+"""The local ends of transfers: files by name, and `-` for stdin and stdout."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from drivebay.cli.naming import HintedUsageError
+from drivebay.cli.output import is_terminal
+from drivebay.client.errors import LocalFailed
+
+
+@dataclass(frozen=True)
+class Input:
+    """Something open for reading; *argument* is what the user typed."""
+
+    argument: str
+    name: str
+    fd: int
+
+    @property
+    def drive_name(self) -> str:
+        """The name of a drive that is made from it."""
+        if self.argument == "-":
+            return "stdin"
+        # A file's name may be no text at all; a drive's name is.
+        return os.fsencode(Path(self.argument).name).decode("utf-8", "replace")
+
+
+@contextmanager
+def opened_input(argument: str) -> Iterator[Input]:
+    """Open *argument* for reading; `-` is stdin.
+
+    Raises:
+        LocalFailed: it cannot be opened.
+        UsageError: it is a terminal.
+    """
+    if argument == "-":
+        if is_terminal(sys.stdin):
+            raise click.UsageError("a drive's bytes do not come from a terminal")
+        yield Input(argument, "stdin", sys.stdin.fileno())
+        return
+    try:
+        fd = os.open(argument, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise LocalFailed(reason=f"cannot read {argument}: {error.strerror}") from error
+    try:
+        yield Input(argument, argument, fd)
+    finally:
+        os.close(fd)
+
+
+def stdout_fd() -> int:
+    """Return stdout for a drive's bytes.
+
+    Raises:
+        UsageError: it is a terminal.
+    """
+    if is_terminal(sys.stdout):
+        message = "a drive's bytes are not for a terminal"
+        raise HintedUsageError(message, "name a file, or send the output to one")
+    sys.stdout.flush()
+    return sys.stdout.fileno()

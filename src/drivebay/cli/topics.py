@@ -1,0 +1,96 @@
+"""Help that belongs to no command: the environment, the exit statuses; and shell completion."""
+
+import click
+
+from drivebay.cli.output import clean
+from drivebay.cli.statuses import ExitStatus
+
+ENVIRONMENT = {
+    "DRIVEBAY_URL": "The address of the service, such as https://drives.example.org.",
+    "DRIVEBAY_TOKEN": "The credentials, as UUID:KEY.",
+    "DRIVEBAY_TOKEN_FILE": "A file whose first line is UUID:KEY.",
+    "DRIVEBAY_TOKEN_COMMAND": "A command that prints UUID:KEY, such as one of a password store.",
+    "DRIVEBAY_PROFILE": "The profile to use instead of the default one.",
+    "DRIVEBAY_CONFIG": (
+        "The file with the profiles, instead of $XDG_CONFIG_HOME/drivebay/config.toml."
+    ),
+    "DRIVEBAY_PROGRESS_FPS": "How often a second progress is drawn, at most 10.",
+    "DRIVEBAY_DEBUG": "Anything but 0 prints each request, as --debug does.",
+    "EHURI": "As DRIVEBAY_URL, which comes first; the variable of the elastichosts tools.",
+    "EHAUTH": "As DRIVEBAY_TOKEN, which comes first; the variable of the elastichosts tools.",
+    "NO_COLOR": "Anything prints without colours.",
+    "CLICOLOR_FORCE": "Anything but 0 prints with colours, also into a pipe.",
+    "SSL_CERT_FILE": "The certificates that https is checked against, instead of the system's.",
+    "XDG_CONFIG_HOME": "Where configuration lives, instead of ~/.config.",
+}
+
+PRECEDENCE = (
+    "A flag comes before the environment, the environment before the profile, and the profile"
+    " before the default. A profile that is named with --profile comes before the environment."
+    " 'drivebay profile show --origin' says where each value comes from."
+)
+
+_TOPICS = ("environment", "exit-statuses")
+
+
+def environment_lines() -> list[str]:
+    """Return the topic `environment`."""
+    size = max(map(len, ENVIRONMENT))
+    lines = [f"  {name.ljust(size)}  {text}" for name, text in ENVIRONMENT.items()]
+    return ["The environment of the client commands:", "", *lines, "", PRECEDENCE]
+
+
+def status_lines() -> list[str]:
+    """Return the topic `exit-statuses`."""
+    lines = [f"  {status.value:3d}  {status.meaning}" for status in ExitStatus]
+    return ["What a command ends with:", "", *lines, "", "Any other status means that it failed."]
+
+
+@click.command("help")
+@click.argument("words", metavar="[TOPIC | COMMAND...]", nargs=-1)
+@click.pass_context
+def show_help(ctx: click.Context, words: tuple[str, ...]) -> None:
+    """Explain a command or a topic.
+
+    \b
+    drivebay help upload
+    drivebay help environment
+
+    The topics are: environment, exit-statuses.
+    """
+    if words == ("environment",):
+        click.echo("\n".join(environment_lines()))
+    elif words == ("exit-statuses",):
+        click.echo("\n".join(status_lines()))
+    else:
+        _show_command(ctx.find_root(), words)
+
+
+def _show_command(ctx: click.Context, words: tuple[str, ...]) -> None:
+    for word in words:
+        group = ctx.command
+        command = group.get_command(ctx, word) if isinstance(group, click.Group) else None
+        if command is None:
+            topics = " and ".join(_TOPICS)
+            message = f"there is no command or topic {clean(' '.join(words))!r}; topics: {topics}"
+            raise click.UsageError(message)
+        ctx = click.Context(command, info_name=word, parent=ctx)
+    click.echo(ctx.get_help())
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script of a shell; it completes drive names live.
+
+    \b
+    source <(drivebay completion bash)
+    drivebay completion fish > ~/.config/fish/completions/drivebay.fish
+    """
+    from click import shell_completion  # noqa: PLC0415 - no other command needs it
+
+    kind = shell_completion.get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"click knows no completion for {shell}")
+    click.echo(kind(ctx.find_root().command, {}, "drivebay", "_DRIVEBAY_COMPLETE").source())
