@@ -1,0 +1,92 @@
+"""What the rules work with: the catalog, the stores, the master key, the locks, the counters."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from uuid import UUID
+
+from drivebay.catalog import Catalog
+from drivebay.errors import DriveFaulted, StorageFailed
+from drivebay.keys import MasterKey
+from drivebay.model import Cipher, Drive
+from drivebay.service.counters import Counters
+from drivebay.service.locks import DriveLocks
+from drivebay.storage import crypt
+from drivebay.storage.volume import Store, Volume
+
+_KEYS_KEPT = 4096
+
+
+class DataKeys:
+    """Unwrapped data keys, the latest used kept in memory."""
+
+    def __init__(self, master: MasterKey) -> None:
+        """Unwrap with *master*."""
+        self.master = master
+        self._kept: OrderedDict[tuple[UUID, bytes], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def of(self, drive: Drive) -> bytes:
+        """Return the data key of an encrypted drive.
+
+        Raises:
+            DriveFaulted: the catalog has no key for it, or not one of this master key.
+        """
+        if drive.wrapped_key is None:
+            raise DriveFaulted(drive=drive.uuid, reason="its key is missing from the catalog")
+        name = (drive.uuid, drive.wrapped_key)
+        with self._lock:
+            if (key := self._kept.get(name)) is not None:
+                self._kept.move_to_end(name)
+                return key
+        key = self.master.unwrap(drive.wrapped_key, drive.uuid)
+        with self._lock:
+            self._kept[name] = key
+            if len(self._kept) > _KEYS_KEPT:
+                self._kept.popitem(last=False)
+        return key
+
+
+@dataclass(frozen=True)
+class Context:
+    """One process's hold on the service's parts.
+
+    *wake_imaging* tells the job worker that there may be work.
+    """
+
+    catalog: Catalog
+    stores: Mapping[str, Store]
+    keys: DataKeys
+    locks: DriveLocks
+    counters: Counters
+    wake_imaging: Callable[[], None] = field(default=lambda: None)
+
+    def store_of(self, drive: Drive) -> Store:
+        """Return the drive's store.
+
+        Raises:
+            StorageFailed: the configuration does not name it, or it is unreachable.
+        """
+        store = self.stores.get(drive.store)
+        if store is None or not store.is_reachable():
+            raise StorageFailed(operation=f"reach store {drive.store}")
+        return store
+
+    def open_volume(self, drive: Drive) -> Volume:
+        """Open the drive's bytes, decrypted where the drive is encrypted; the caller closes them.
+
+        Raises:
+            StorageFailed: the store or the volume cannot be reached.
+            DriveFaulted: the drive's key cannot be had.
+        """
+        store = self.store_of(drive)
+        if drive.cipher is Cipher.NONE:
+            return store.open(drive.uuid)
+        key = self.keys.of(drive)
+        return crypt.CryptVolume(store.open(drive.uuid), key, drive.size)
+
+
+def stored_size(size: int, cipher: Cipher) -> int:
+    """Return how long the stored volume of a drive of *size* bytes is."""
+    return size if cipher is Cipher.NONE else crypt.inner_size(size)

@@ -1,0 +1,254 @@
+"""The life of a drive: list, info, create, set, destroy.
+
+The catalog records what is about to happen before the store acts, so that `recovery` can finish or
+undo it after a crash.
+"""
+
+from collections.abc import Callable, Mapping
+from uuid import UUID, uuid4
+
+from drivebay.catalog import Transaction
+from drivebay.catalog import drives as rows
+from drivebay.catalog import users as user_rows
+from drivebay.errors import DriveBusy, DriveFaulted, DrivebayError, InvalidInput, QuotaExceeded
+from drivebay.model import Cipher, ClaimType, Drive, DriveState
+from drivebay.service import access, fields, placement
+from drivebay.service.context import Context, stored_size
+from drivebay.service.fields import Fields
+from drivebay.service.records import record
+from drivebay.wire import Record
+
+
+def listed(ctx: Context, caller: UUID) -> list[UUID]:
+    """Return the uuids of the caller's own drives, oldest first."""
+    with ctx.catalog.read() as tx:
+        return [drive.uuid for drive in rows.owned(tx, caller)]
+
+
+def listed_standard(ctx: Context) -> list[UUID]:
+    """Return the uuids of the standard drives."""
+    with ctx.catalog.read() as tx:
+        return [drive.uuid for drive in rows.standard(tx)]
+
+
+def info_all(ctx: Context, caller: UUID, *, full: bool = False) -> list[Record]:
+    """Return the records of the caller's own drives, oldest first."""
+    with ctx.catalog.read() as tx:
+        drives = rows.owned(tx, caller)
+    return [record(ctx, drive, caller, full=full) for drive in drives]
+
+
+def info_standard(ctx: Context, caller: UUID, *, full: bool = False) -> list[Record]:
+    """Return the records of the standard drives."""
+    with ctx.catalog.read() as tx:
+        drives = rows.standard(tx)
+    return [record(ctx, drive, caller, full=full) for drive in drives]
+
+
+def info(ctx: Context, caller: UUID, uuid: UUID, *, full: bool = False) -> Record:
+    """Return the record of a drive that the caller may read.
+
+    Raises:
+        DriveNotFound: there is none.
+    """
+    with ctx.catalog.read() as tx:
+        drive = access.readable(tx, caller, uuid)
+    return record(ctx, drive, caller, full=full)
+
+
+def require_readable(ctx: Context, caller: UUID, uuid: UUID) -> None:
+    """Raise DriveNotFound unless *caller* may read the drive."""
+    with ctx.catalog.read() as tx:
+        access.readable(tx, caller, uuid)
+
+
+def require_owned(ctx: Context, caller: UUID, uuid: UUID) -> None:
+    """Raise DriveNotFound unless *caller* owns the drive."""
+    with ctx.catalog.read() as tx:
+        access.owned(tx, caller, uuid)
+
+
+def create(ctx: Context, caller: UUID, pairs: Mapping[str, str]) -> Record:
+    """Make a drive of zeros and return its record.
+
+    Raises:
+        InvalidInput: a value is wrong, or the size is missing.
+        QuotaExceeded: the caller's quota does not cover it.
+        OutOfSpace: no store can take it.
+        StorageFailed: the store failed; there is no drive.
+    """
+    wanted = fields.for_create(pairs, defaults={"user": str(caller), "status": "active"})
+    return record(ctx, make(ctx, caller, wanted), caller)
+
+
+def make(ctx: Context, caller: UUID, wanted: Fields) -> Drive:
+    """Make the drive that *wanted* describes; raises as `create` does."""
+    if wanted.size is None:
+        raise InvalidInput(reason="size is missing")
+    drive = _recorded_intent(ctx, caller, wanted, wanted.size)
+    try:
+        ctx.store_of(drive).create(drive.uuid, stored_size(drive.size, drive.cipher))
+    except DrivebayError:
+        abandon(ctx, drive)
+        raise
+    with ctx.catalog.write() as tx:
+        rows.change(tx, drive.uuid, state=DriveState.READY)
+    with ctx.catalog.read() as tx:
+        return access.owned(tx, caller, drive.uuid)
+
+
+def _recorded_intent(ctx: Context, caller: UUID, wanted: Fields, size: int) -> Drive:
+    uuid = uuid4()
+    cipher = wanted.cipher or Cipher.AES_XTS
+    wrapped = None if cipher is Cipher.NONE else ctx.keys.master.make_data_key(uuid)[1]
+    user_data = fields.merged_user_data({}, wanted.user_data)
+    with ctx.catalog.write() as tx:
+        require_quota(tx, caller, drives=1, size_bytes=size)
+        domains = placement.domains_of(ctx, tx, caller, wanted.avoid)
+        drive = Drive(
+            uuid=uuid,
+            owner=caller,
+            name=wanted.name or "",
+            size=size,
+            cipher=cipher,
+            claim_type=wanted.claim_type or ClaimType.EXCLUSIVE,
+            readers=wanted.readers or (),
+            tags=wanted.tags or (),
+            user_data=user_data,
+            tier=wanted.tier or "",
+            store=placement.choose(ctx, domains).name,
+            state=DriveState.CREATING,
+            wrapped_key=wrapped,
+        )
+        return rows.insert(tx, drive)
+
+
+def abandon(ctx: Context, drive: Drive) -> None:
+    """Remove what there is of a drive that is not, or no longer, to be: the store's part first.
+
+    Raises:
+        StorageFailed: the store cannot be reached; the row stays for the next start to retry.
+    """
+    ctx.store_of(drive).destroy(drive.uuid)
+    with ctx.catalog.write() as tx:
+        rows.delete(tx, drive.uuid)
+
+
+def change(ctx: Context, caller: UUID, uuid: UUID, pairs: Callable[[], Mapping[str, str]]) -> Record:
+    """Set the drive's fields, its size included, and return its record.
+
+    *pairs* is called once the drive is known to be the caller's: what one may not change is
+    missing, whatever else is wrong with the call.
+
+    Raises:
+        DriveNotFound: the caller owns no such drive.
+        InvalidInput: a value is wrong, or a key cannot be set.
+        DriveBusy: a new size, and the drive is in use.
+        QuotaExceeded: the caller's quota does not cover the new size.
+        OutOfSpace: the store cannot take the new size.
+    """
+    with ctx.catalog.read() as tx:
+        drive = access.owned(tx, caller, uuid)
+    wanted = fields.for_set(pairs(), present=record(ctx, drive, caller, full=True))
+    if wanted.size is not None and wanted.size != drive.size:
+        _resize(ctx, caller, uuid, wanted.size, wanted)
+    else:
+        with ctx.catalog.write() as tx:
+            _store_fields(tx, access.owned(tx, caller, uuid), wanted)
+    return info(ctx, caller, uuid)
+
+
+def _store_fields(tx: Transaction, drive: Drive, wanted: Fields) -> None:
+    user_data = fields.merged_user_data(drive.user_data, wanted.user_data)
+    rows.change(
+        tx,
+        drive.uuid,
+        name=drive.name if wanted.name is None else wanted.name,
+        claim_type=wanted.claim_type or drive.claim_type,
+        readers=drive.readers if wanted.readers is None else wanted.readers,
+        tags=drive.tags if wanted.tags is None else wanted.tags,
+        user_data=user_data,
+    )
+
+
+def _resize(ctx: Context, caller: UUID, uuid: UUID, size: int, wanted: Fields) -> None:
+    with ctx.locks.changing(uuid):
+        with ctx.catalog.read() as tx:
+            drive = access.owned(tx, caller, uuid)
+            require_idle(drive)
+            require_quota(tx, caller, drives=0, size_bytes=size - drive.size)
+        fields.merged_user_data(drive.user_data, wanted.user_data)
+        with ctx.open_volume(drive) as volume:
+            # A crash between the catalog's and the store's part of an earlier change may have left
+            # the volume longer than the record says: what lies behind it must not come back.
+            volume.resize(drive.size)
+            if size > drive.size:
+                volume.resize(size)
+            try:
+                with ctx.catalog.write() as tx:
+                    require_quota(tx, caller, drives=0, size_bytes=size - drive.size)
+                    _store_fields(tx, drive, wanted)
+                    rows.change(tx, uuid, size=size)
+            except DrivebayError:
+                volume.resize(drive.size)
+                raise
+            volume.resize(size)
+
+
+def destroy(ctx: Context, caller: UUID, uuid: UUID) -> None:
+    """Destroy the drive: its key first, so that its bytes mean nothing from then on.
+
+    Raises:
+        DriveNotFound: the caller owns no such drive.
+        DriveBusy: the drive is in use.
+        StorageFailed: the drive is gone for callers, but the store failed to give up its volume;
+            the next start tries again.
+    """
+    with ctx.catalog.read() as tx:
+        require_idle(access.owned(tx, caller, uuid))
+    with ctx.locks.changing(uuid):
+        with ctx.catalog.write() as tx:
+            drive = access.owned(tx, caller, uuid)
+            require_idle(drive)
+            rows.change(tx, uuid, state=DriveState.DESTROYING, wrapped_key=None)
+        abandon(ctx, drive)
+
+
+def require_idle(drive: Drive) -> None:
+    """Refuse a change to a drive that is in use.
+
+    Raises:
+        DriveBusy: an imaging job holds it, as destination or source.
+    """
+    for job in drive.active_jobs:
+        role = "being imaged" if job.drive == drive.uuid else "the source of an imaging"
+        raise DriveBusy(drive=drive.uuid, reason=f"it is {role}")
+
+
+def require_sound(drive: Drive) -> None:
+    """Refuse to build on content that a failed flush has left in doubt.
+
+    Raises:
+        DriveFaulted: it has.
+    """
+    if drive.fault:
+        raise DriveFaulted(drive=drive.uuid, reason=drive.fault)
+
+
+def require_quota(tx: Transaction, caller: UUID, *, drives: int, size_bytes: int) -> None:
+    """Refuse what the caller's quota does not cover; the account stays locked until *tx* ends.
+
+    Raises:
+        QuotaExceeded: the message says what is used, wanted and allowed.
+    """
+    user_rows.lock(tx, caller)
+    user = user_rows.get(tx, caller)
+    if user is None:
+        raise InvalidInput(reason="the account is gone")
+    usage = rows.usage(tx, caller)
+    for what, used, wanted, quota in (
+        ("drives", usage.drives, drives, user.quota_drives),
+        ("bytes", usage.size_bytes, size_bytes, user.quota_bytes),
+    ):
+        if quota is not None and wanted > 0 and used + wanted > quota:
+            raise QuotaExceeded(what=what, used=used, wanted=wanted, quota=quota)

@@ -1,0 +1,80 @@
+"""Gzip bodies: one member, checked, in pieces of bounded size."""
+
+from collections.abc import Iterator
+
+from isal import igzip_lib
+
+from drivebay.errors import InvalidInput
+from drivebay.model import TRANSFER_MAX
+from drivebay.units import KIB
+
+# Deflate gives output at least every few hundred bytes of input once its header is over; a header
+# may carry names and comments.  Past this much input without output the body is not a drive's.
+_SILENT_INPUT_MAX = 64 * KIB
+
+_GZIP = bytes.fromhex("1f8b08")
+_RESERVED_FLAGS = 0xE0
+
+
+class Inflater:
+    """Inflates one gzip member; memory stays at one piece however the input is made."""
+
+    def __init__(self) -> None:
+        """Start before the first byte."""
+        self._inner = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+        self._head = b""
+        self._taken = 0
+        self._given = 0
+        self._piece = bytearray()
+
+    def pieces(self, data: memoryview) -> Iterator[bytearray]:
+        """Take the next input and yield every 4 MiB of output that is not the last of the stream.
+
+        Raises:
+            InvalidInput: this is not one sound gzip member.
+        """
+        self._check_head(data)
+        self._taken += len(data)
+        if not data:
+            return
+        if self._inner.eof:
+            raise InvalidInput(reason="bytes follow the gzip stream; send one member alone")
+        more = self._inflate(data)
+        while more:
+            if len(self._piece) == TRANSFER_MAX:
+                yield self._piece
+                self._piece = bytearray()
+            self._piece += more
+            more = b"" if self._inner.needs_input or self._inner.eof else self._inflate(b"")
+        if self._inner.unused_data:
+            raise InvalidInput(reason="bytes follow the gzip stream; send one member alone")
+        if not self._given and self._taken > _SILENT_INPUT_MAX:
+            raise InvalidInput(reason=f"no data in the gzip stream's first {self._taken} bytes")
+
+    def rest(self) -> bytearray:
+        """Return the output that `pieces` has not yielded, once the input is over.
+
+        Raises:
+            InvalidInput: the stream is not complete.
+        """
+        if not self._inner.eof:
+            raise InvalidInput(reason="the gzip stream ends before its end")
+        return self._piece
+
+    def _inflate(self, data: memoryview | bytes) -> bytes:
+        room = TRANSFER_MAX - len(self._piece) % TRANSFER_MAX
+        try:
+            more = self._inner.decompress(data, room)
+        except (igzip_lib.IsalError, EOFError) as error:
+            raise InvalidInput(reason=f"the body is not a sound gzip stream: {error}") from error
+        self._given += len(more)
+        return more
+
+    def _check_head(self, data: memoryview) -> None:
+        if len(self._head) >= 4:
+            return
+        self._head += bytes(data[: 4 - len(self._head)])
+        if not _GZIP.startswith(self._head[:3]):
+            raise InvalidInput(reason="the body is not a gzip stream")
+        if len(self._head) == 4 and self._head[3] & _RESERVED_FLAGS:
+            raise InvalidInput(reason="the gzip header has reserved flags set")

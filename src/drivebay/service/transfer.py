@@ -1,0 +1,188 @@
+"""Reading from and writing to drives: who may, when, and what a success promises.
+
+Every operation holds the drive against changes while it looks it up and moves the bytes, so a
+destroy, a resize or an imaging never runs beside an operation that did not know of it.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from drivebay.catalog import drives as rows
+from drivebay.catalog import jobs as job_rows
+from drivebay.errors import (
+    DriveBusy,
+    DrivebayError,
+    InvalidInput,
+    ReadPastEnd,
+    StorageFailed,
+    WritePastEnd,
+)
+from drivebay.model import TRANSFER_MAX, Drive, JobState
+from drivebay.service import access
+from drivebay.service.context import Context
+from drivebay.service.drives import require_idle, require_sound
+from drivebay.service.inflate import Inflater
+from drivebay.storage.volume import Volume
+
+_log = logging.getLogger("drivebay.transfer")
+
+
+def check_read(ctx: Context, caller: UUID, uuid: UUID, offset: int, length: int) -> None:
+    """Raise what `read` would raise before it touches the volume."""
+    with ctx.catalog.read() as tx:
+        _require_readable(access.readable(tx, caller, uuid), offset, length)
+
+
+def read(ctx: Context, caller: UUID, uuid: UUID, offset: int, length: int) -> bytearray:
+    """Return *length* bytes of the drive from *offset*, at most 4 MiB, and count them.
+
+    Raises:
+        DriveNotFound: the caller may read no such drive.
+        InvalidInput: *length* is over 4 MiB.
+        ReadPastEnd: the range is not inside the drive.
+        DriveBusy: the drive is being imaged.
+        StorageFailed: the store failed.
+    """
+    buffer = bytearray(min(length, TRANSFER_MAX))
+    with ctx.locks.reading(uuid):
+        with ctx.catalog.read() as tx:
+            drive = access.readable(tx, caller, uuid)
+        _require_readable(drive, offset, length)
+        if length:
+            with (
+                ctx.open_volume(drive) as volume,
+                volume.locked(offset, length, shared=True),
+                memoryview(buffer) as view,
+            ):
+                volume.pread(offset, view)
+        ctx.counters.add_read(drive.id, length)
+    return buffer
+
+
+def _require_readable(drive: Drive, offset: int, length: int) -> None:
+    if length > TRANSFER_MAX:
+        raise InvalidInput(reason=f"a read is at most {TRANSFER_MAX} bytes; {length} were asked for")
+    if offset + length > drive.size:
+        raise ReadPastEnd(drive=drive.uuid, offset=offset, length=length, size=drive.size)
+    imaging = drive.imaging
+    if imaging is not None and imaging.is_active:
+        raise DriveBusy(drive=drive.uuid, reason="it is being imaged")
+
+
+class Upload:
+    """One write call: pieces of its body in, the drive's bytes out, in order.
+
+    A body that decodes to at most 4 MiB is validated whole before its first byte is stored.  A
+    longer one is applied in pieces as it arrives.  `feed` and `finish` block; call them in turn.
+    """
+
+    def __init__(
+        self, ctx: Context, caller: UUID, drive: UUID, offset: int, *, length: int, gzip: bool
+    ) -> None:
+        """Begin a write of a body of *length* bytes, *gzip* or raw, if the caller may now.
+
+        Raises:
+            DriveNotFound: the caller owns no such drive.
+            DriveBusy: the drive is in use by an imaging.
+            DriveFaulted: the drive's content is in doubt.
+            WritePastEnd: the raw body does not fit.
+        """
+        self._ctx = ctx
+        self._caller = caller
+        self._drive = drive
+        self._offset = offset
+        self._in_place = 0
+        self._inflater = Inflater() if gzip else None
+        self._piece = bytearray()
+        with ctx.catalog.read() as tx:
+            row = self._admitted(access.owned(tx, caller, drive))
+        self._require_room(row, length=0 if gzip else length)
+
+    def feed(self, data: memoryview) -> None:
+        """Take the next part of the body; *data* may be changed by the call.
+
+        Raises:
+            InvalidInput: the body is not one sound gzip stream.
+            WritePastEnd: the body does not fit; it says how much is in place.
+        """
+        if self._inflater is None:
+            self._store(data)
+            return
+        for piece in self._inflater.pieces(data):
+            self._store(memoryview(piece))
+
+    def finish(self) -> None:
+        """End the write: on return everything is durable and counted."""
+        if self._inflater is not None:
+            self._store(memoryview(self._inflater.rest()))
+        if self._in_place == 0:
+            # An empty body writes nothing, and is still a write that was answered.
+            with self._ctx.locks.writing(self._drive), self._ctx.catalog.read() as tx:
+                row = self._admitted(access.owned(tx, self._caller, self._drive))
+        else:
+            row = self._row
+        self._ctx.counters.add_write(row.id, self._in_place)
+
+    def _store(self, data: memoryview) -> None:
+        if not data:
+            return
+        ctx, uuid = self._ctx, self._drive
+        with self._telling_what_is_in_place(), ctx.locks.writing(uuid):
+            with ctx.catalog.read() as tx:
+                row = self._admitted(access.owned(tx, self._caller, uuid))
+            self._require_room(row, length=self._in_place + len(data))
+            offset = self._offset + self._in_place
+            with ctx.open_volume(row) as volume:
+                with volume.locked(offset, len(data), shared=False):
+                    volume.pwrite(offset, data)
+                flush(ctx, row, volume)
+            if row.imaging is not None:
+                with ctx.catalog.write() as tx:
+                    job_rows.clear_failed(tx, uuid)
+        self._row = row
+        self._in_place += len(data)
+
+    def _admitted(self, row: Drive) -> Drive:
+        require_idle(row)
+        require_sound(row)
+        return row
+
+    def _require_room(self, row: Drive, *, length: int) -> None:
+        if self._offset + length > row.size:
+            raise WritePastEnd(
+                drive=row.uuid, offset=self._offset, size=row.size, in_place=self._in_place
+            )
+
+    @contextmanager
+    def _telling_what_is_in_place(self) -> Iterator[None]:
+        try:
+            yield
+        except DrivebayError as error:
+            if self._in_place:
+                error.add_note(f"{self._in_place} bytes from offset {self._offset} are in place")
+            raise
+
+
+def flush(ctx: Context, drive: Drive, volume: Volume) -> None:
+    """Make what was written to *volume* durable; a failure puts the drive out of service.
+
+    The kernel reports a failed write-back once and may have dropped the pages, so a second try
+    that succeeds would prove nothing (PostgreSQL's "fsyncgate").
+
+    Raises:
+        StorageFailed: the drive is `inactive` from now on.
+    """
+    try:
+        volume.flush()
+    except StorageFailed:
+        _log.critical("drive %s: flush failed, drive taken out of service", drive.uuid)
+        with ctx.catalog.write() as tx:
+            rows.change(tx, drive.uuid, fault="a flush to its store failed")
+        raise
+
+
+def failed_imaging(drive: Drive) -> bool:
+    """Whether the last imaging of *drive* failed and nothing was put there since."""
+    return drive.imaging is not None and drive.imaging.state is JobState.FAILED
