@@ -1,0 +1,125 @@
+"""The ASGI application: names the caller, finds the route, turns every failure into an answer."""
+
+import logging
+from collections.abc import Callable
+from importlib import resources
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Router
+from starlette.types import Message, Receive, Scope, Send
+
+from drivebay.errors import DrivebayError
+from drivebay.http.auth import credentials
+from drivebay.http.drives import DriveRoutes
+from drivebay.http.errors import STATUS, Refusal, answer
+from drivebay.http.streams import SlowReader, Streams
+from drivebay.service.accounts import Authenticator
+from drivebay.service.context import Context
+from drivebay.wire import ErrorWord
+
+_log = logging.getLogger("drivebay.http")
+
+
+class App:
+    """The whole API.
+
+    Checks come in one order: credentials, path, method, whether the drive is there for this
+    caller, input, state, space.
+    """
+
+    def __init__(self, ctx: Context, authenticator: Authenticator, streams: Streams) -> None:
+        """Serve *ctx* to whom *authenticator* knows."""
+        self._authenticator = authenticator
+        self._streams = streams
+        self._router = Router(DriveRoutes(ctx, streams).routes(), redirect_slashes=False)
+        self._openapi = resources.files(__package__).joinpath("openapi.json").read_bytes()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        exchange = _Exchange(scope, receive, send)
+        try:
+            await self._answer(scope, exchange)
+        except (DrivebayError, Refusal) as failure:
+            _log_failure(scope, failure)
+            await self._refuse(scope, exchange, failure)
+        except HTTPException as failure:
+            await self._refuse(scope, exchange, _not_routed(failure))
+        except SlowReader:
+            _log.warning("%s: a reader took too long", _name(scope))
+            exchange.abort()
+        except Exception:
+            _log.exception("%s: unexpected failure", _name(scope))
+            sentence = "internal error; the service's log has more"
+            await self._refuse(scope, exchange, Refusal(500, ErrorWord.SYSTEM, sentence))
+
+    async def _answer(self, scope: Scope, exchange: "_Exchange") -> None:
+        # Slashes may be doubled: old tools join an end point with a slash and a path with one.
+        # Escapes are not decoded: nothing in a valid path needs one.
+        raw = scope["raw_path"].decode("ascii", "replace")
+        scope["path"] = "/" + "/".join(part for part in raw.split("/") if part)
+        scope["app"] = self
+        if scope["path"] == "/openapi.json" and scope["method"] in {"GET", "HEAD"}:
+            description = Response(self._openapi, media_type="application/json")
+            await description(scope, exchange.receive, exchange.send)
+            return
+        user, key = credentials(Headers(scope=scope))
+        caller = await self._streams.call(self._authenticator.user, user, key)
+        scope["drivebay.caller"] = caller.uuid
+        await self._router(scope, exchange.receive, exchange.send)
+
+    async def _refuse(
+        self, scope: Scope, exchange: "_Exchange", failure: DrivebayError | Refusal
+    ) -> None:
+        if exchange.answered:
+            exchange.abort()
+            return
+        response = answer(failure)
+        if not exchange.body_taken and not await self._streams.ignore_body(
+            scope, exchange.receive
+        ):
+            response.headers["connection"] = "close"
+        await response(scope, exchange.receive, exchange.send)
+
+
+class _Exchange:
+    """A request's two ends, and how far each has come."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        connection = scope.get("extensions", {}).get("drivebay.connection", {})
+        self.abort: Callable[[], None] = connection.get("abort", lambda: None)
+        self.body_taken = Headers(scope=scope).get("content-length", "0") == "0"
+        self.answered = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if not message.get("more_body", False):
+            self.body_taken = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        self.answered = True
+        await self._send(message)
+
+
+def _not_routed(failure: HTTPException) -> Refusal:
+    if failure.status_code == 405:
+        allowed = (failure.headers or {}).get("Allow", "POST")
+        sentence = f"this call takes {allowed}"
+        return Refusal(405, ErrorWord.METHOD, sentence, {"Allow": allowed})
+    return Refusal(404, ErrorWord.MISSING, "command not found")
+
+
+def _log_failure(scope: Scope, failure: DrivebayError | Refusal) -> None:
+    status = failure.status if isinstance(failure, Refusal) else STATUS[type(failure)][0]
+    if status >= 500 and status != 507:
+        _log.error("%s: %s", _name(scope), failure, exc_info=failure)
+    else:
+        _log.debug("%s: %d %s", _name(scope), status, failure)
+
+
+def _name(scope: Scope) -> str:
+    return f"{scope['method']} {scope['path'][:256]}"

@@ -1,0 +1,190 @@
+"""The bridge between async bodies and blocking code: buffers, a thread pool, deadlines."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import ParamSpec, TypeVar
+from uuid import UUID
+
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+
+from drivebay.http.errors import Refusal, refused
+from drivebay.model import TRANSFER_MAX
+from drivebay.units import KIB, MIB
+from drivebay.wire import ErrorWord
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+PAIRS_MAX = 1 * MIB
+"""The longest KEY VALUE or JSON body."""
+
+# Enough for the disks to be busy and few enough to be bounded: a thread holds one transfer.
+THREADS = 32
+
+# What a caller may leave unread of a body that we do not want, before we hang up.
+_IGNORED_BODY_MAX = 64 * KIB
+
+# Behind a stall timeout, the slowest that a transfer may be on the whole.
+_RATE_MIN_BYTES_PER_S = 8 * KIB
+
+Body = AsyncIterator[memoryview]
+
+
+class Streams:
+    """One worker's threads and its users' transfers in flight."""
+
+    def __init__(self, *, stall_timeout_s: float, transfers_per_user: int) -> None:
+        """Make the pool; its threads start when they are needed."""
+        self.stall_timeout_s = stall_timeout_s
+        self._per_user = transfers_per_user
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="drivebay")
+        self._turns: OrderedDict[UUID, asyncio.Semaphore] = OrderedDict()
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run blocking *function* in a thread and return what it returns.
+
+        The thread is never abandoned: a caller who hangs up does not end a write half way.
+        """
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
+        return await asyncio.shield(future)
+
+    @asynccontextmanager
+    async def turn(self, user: UUID) -> AsyncIterator[None]:
+        """Wait until *user* has fewer transfers in flight than allowed, and hold one.
+
+        Raises:
+            Refusal: none ended in time.
+        """
+        semaphore = self._turns.setdefault(user, asyncio.Semaphore(self._per_user))
+        self._turns.move_to_end(user)
+        try:
+            async with asyncio.timeout(self.stall_timeout_s):
+                await semaphore.acquire()
+        except TimeoutError as error:
+            sentence = f"{self._per_user} transfers of yours are in flight; let some end first"
+            raise Refusal(409, ErrorWord.BUSY, sentence) from error
+        try:
+            yield
+        finally:
+            semaphore.release()
+            self._forget_idle()
+
+    def _forget_idle(self) -> None:
+        while len(self._turns) > 1024:
+            user, semaphore = next(iter(self._turns.items()))
+            if semaphore._value != self._per_user:  # noqa: SLF001 - there is no public count
+                break
+            del self._turns[user]
+
+    async def small_body(self, receive: Receive) -> bytes:
+        """Return a body of KEY VALUE pairs, or of a call that needs none.
+
+        Raises:
+            Refusal: it is too long, too slow or incomplete.
+        """
+        body = bytearray()
+        async for part in self._parts(receive, length=PAIRS_MAX):
+            body += part
+            if len(body) > PAIRS_MAX:
+                raise refused(400, f"the body is longer than {PAIRS_MAX} bytes")
+        return bytes(body)
+
+    async def pieces(self, receive: Receive, length: int) -> AsyncIterator[memoryview]:
+        """Yield a body of *length* bytes in pieces of 4 MiB, each in the same buffer.
+
+        Raises:
+            Refusal: it is too slow or incomplete.
+        """
+        buffer = memoryview(bytearray(min(length, TRANSFER_MAX)))
+        filled = 0
+        async for part in self._parts(receive, length=length):
+            rest = memoryview(part)
+            while rest:
+                taken = min(len(rest), len(buffer) - filled)
+                buffer[filled : filled + taken] = rest[:taken]
+                filled, rest = filled + taken, rest[taken:]
+                if filled == len(buffer):
+                    yield buffer
+                    filled = 0
+        if filled:
+            yield buffer[:filled]
+
+    async def _parts(self, receive: Receive, *, length: int) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        started, paused = loop.time(), 0.0
+        budget_s = self.stall_timeout_s + length / _RATE_MIN_BYTES_PER_S
+        while True:
+            left_s = started + paused + budget_s - loop.time()
+            try:
+                async with asyncio.timeout(min(self.stall_timeout_s, left_s)):
+                    message = await receive()
+            except TimeoutError as error:
+                raise refused(408, "the body came too slowly") from error
+            if message["type"] == "http.disconnect":
+                raise refused(400, "the connection ended before the body did")
+            if body := message.get("body", b""):
+                before = loop.time()
+                yield body
+                # The time that the disk took is not the sender's.
+                paused += loop.time() - before
+            if not message.get("more_body", False):
+                return
+
+    async def ignore_body(self, scope: Scope, receive: Receive) -> bool:
+        """Take an unwanted body in if that is cheap; return whether the connection is clean."""
+        headers = Headers(scope=scope)
+        length = int(headers.get("content-length", "0"))
+        if length == 0:
+            return True
+        if length > _IGNORED_BODY_MAX or "expect" in headers:
+            return False
+        try:
+            async for _ in self._parts(receive, length=length):
+                pass
+        except Refusal:
+            return False
+        return True
+
+    async def send_head(self, send: Send, length: int) -> None:
+        """Answer a HEAD request as the GET of *length* bytes would begin."""
+        await send(_start_of_bytes(length))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def send_bytes(self, send: Send, body: bytearray) -> None:
+        """Answer 200 with *body*, and return when the caller has taken it.
+
+        The last, empty message waits until the transport's buffer is nearly empty, so a reader
+        that never reads holds its turn, and is cut off after a while.
+
+        Raises:
+            SlowReader: the caller did not take it in time.
+        """
+        budget_s = self.stall_timeout_s + len(body) / _RATE_MIN_BYTES_PER_S
+        try:
+            async with asyncio.timeout(budget_s):
+                await send(_start_of_bytes(len(body)))
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            raise SlowReader from None
+
+    def close(self) -> None:
+        """Wait for the threads and end them."""
+        self._pool.shutdown(wait=True)
+
+
+def _start_of_bytes(length: int) -> Message:
+    headers = [
+        (b"content-type", b"application/octet-stream"),
+        (b"content-length", str(length).encode()),
+    ]
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+class SlowReader(Exception):  # noqa: N818 - the server cuts the connection; there is nobody to tell
+    """The caller does not take the answer."""
