@@ -1,0 +1,330 @@
+"""`drivebay serve`: sets the data folder up, starts the processes, watches them, ends them.
+
+The parent does no work of its own once it serves.  HTTP workers and the job worker are forked from
+it after everything is imported, so they share its memory; they share nothing else but the listening
+socket, the data folder, an eventfd that wakes the job worker, and a pipe whose end tells them that
+the parent is gone.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import uvicorn
+
+from drivebay import folder, log
+from drivebay.client.profiles import store_profile
+from drivebay.errors import SetupFailed
+from drivebay.http.app import App
+from drivebay.http.protocol import DriveProtocol
+from drivebay.http.streams import Streams
+from drivebay.jobs import JobWorker
+from drivebay.keys import MasterKey
+from drivebay.service import accounts
+from drivebay.service.context import Context
+from drivebay.service.counters import Counters
+from drivebay.service.recovery import recover
+from drivebay.settings import Settings, client_config_file
+
+_log = logging.getLogger("drivebay.serve")
+
+READY_WITHIN_S = 60.0
+COUNTERS_FLUSH_S = 1.0
+
+# A child that dies sooner than this after its start waits as long before the next try.
+_RESPAWN_PAUSE_S = 1.0
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SetupFailed: the service cannot start as configured; nothing was served.
+    """
+    log.start(settings.log_level)
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core would hold keys.
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    hold = folder.hold(settings.data)
+    folder.prepare(settings.data)
+    key = _open_folder(settings)
+    listener = _listen(settings)
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    _first_start(settings, url)
+    tree = _Tree(settings, key, listener)
+    tree.start()
+    print(f"ready {url}", flush=True)
+    tree.watch()
+    os.close(hold)
+
+
+def _open_folder(settings: Settings) -> MasterKey:
+    catalog = folder.catalog_of(settings.data)
+    try:
+        key, made = folder.master_key(settings, catalog)
+    finally:
+        catalog.close()
+    if made:
+        _tell(f"master key made: {settings.master_key} (keep a copy; without it no drive opens)")
+    names = [*_http_names(settings), "jobs", "serve"]
+    folder.make_counter_files(settings.data, names)
+    ctx = folder.context(settings, key, writer="serve")
+    for store in ctx.stores.values():
+        if not store.is_reachable():
+            _log.error("store %s is not reachable: its drives are inactive", store.name)
+    recover(ctx)
+    ctx.counters.close()
+    ctx.catalog.close()
+    return key
+
+
+def _first_start(settings: Settings, url: str) -> None:
+    catalog = folder.catalog_of(settings.data)
+    try:
+        if not folder.is_first_start(catalog):
+            return
+        with catalog.write() as tx:
+            user, api_key = accounts.add(tx, "first", drives=None, size_bytes=None)
+        reach = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        path = client_config_file()
+        moved = store_profile(path, "default", reach, str(user.uuid), api_key)
+        _tell(f"data folder made: {settings.data}")
+        _tell(f"first user made, its API key is shown this once: {user.uuid}:{api_key}")
+        _tell(f"stored as the command line's profile 'default' in {path}")
+        if moved:
+            _tell(f"the 'default' profile that was there is now called {moved!r}")
+        folder.end_first_start(catalog)
+    finally:
+        catalog.close()
+
+
+def _tell(sentence: str) -> None:
+    print(f"drivebay: {sentence}", file=sys.stderr, flush=True)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.listen_address()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise SetupFailed(reason=f"cannot listen on {settings.http}: {error.strerror}") from error
+    listener.listen(2048)
+    return listener
+
+
+def _http_names(settings: Settings) -> list[str]:
+    return [f"http-{index}" for index in range(settings.workers)]
+
+
+@dataclass
+class _Child:
+    name: str
+    body: Callable[[int], None]
+    pid: int = 0
+    started_at: float = 0.0
+
+
+class _Tree:
+    """The processes: start, watch, end."""
+
+    def __init__(self, settings: Settings, key: MasterKey, listener: socket.socket) -> None:
+        self._settings = settings
+        self._key = key
+        self._listener = listener
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lifeline, self._lifeline_end = os.pipe()
+        self._children = [
+            *(_Child(name, self._http_body(name)) for name in _http_names(settings)),
+            _Child("jobs", self._jobs_body),
+        ]
+        self._signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+
+    def start(self) -> None:
+        """Start every child, and return when all of them are ready.
+
+        Raises:
+            SetupFailed: one was not ready in time.
+        """
+        gc.collect()
+        gc.freeze()  # Keeps the collector from touching, and so copying, the shared pages.
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
+        pipes = {child.name: self._spawn(child) for child in self._children}
+        deadline = time.monotonic() + READY_WITHIN_S
+        for name, pipe in pipes.items():
+            left = max(0.0, deadline - time.monotonic())
+            is_ready = bool(select.select([pipe], [], [], left)[0]) and os.read(pipe, 1) == b"1"
+            os.close(pipe)
+            if not is_ready:
+                self._end()
+                raise SetupFailed(reason=f"the process {name} did not start; the log says why")
+
+    def watch(self) -> None:
+        """Restart children that die, until a signal says to end; then end them."""
+        while True:
+            caught = signal.sigwait(self._signals)
+            if caught != signal.SIGCHLD:
+                break
+            for child in self._reap():
+                _log.error("process %s (pid %d) died; starting it again", child.name, child.pid)
+                if time.monotonic() - child.started_at < _RESPAWN_PAUSE_S:
+                    time.sleep(_RESPAWN_PAUSE_S)
+                os.close(self._spawn(child))
+        self._end()
+
+    def _spawn(self, child: _Child) -> int:
+        ready_read, ready_write = os.pipe()
+        child.started_at = time.monotonic()
+        child.pid = os.fork()
+        if child.pid:
+            os.close(ready_write)
+            return ready_read
+        status = 1
+        try:
+            os.close(ready_read)
+            os.close(self._lifeline_end)
+            # A Ctrl-C goes to the whole group; the parent alone acts on it.
+            signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGINT})
+            signal.signal(signal.SIGTERM, lambda *_: None)
+            child.body(ready_write)
+            status = 0
+        except BaseException:
+            _log.exception("process %s failed", child.name)
+        finally:
+            logging.shutdown()
+            os._exit(status)
+
+    def _reap(self) -> list[_Child]:
+        dead = []
+        for child in self._children:
+            with suppress(ChildProcessError):
+                pid, _ = os.waitpid(child.pid, os.WNOHANG)
+                if pid:
+                    dead.append(child)
+        return dead
+
+    def _end(self) -> None:
+        self._listener.close()
+        living = {child.pid for child in self._children if child.pid}
+        for pid in living:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + self._settings.stop_timeout_s + 5.0
+        while living:
+            for pid in list(living):
+                try:
+                    ended, _ = os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    ended = pid
+                if ended:
+                    living.discard(pid)
+            if not living:
+                break
+            if time.monotonic() > deadline:
+                _log.error("%d processes did not end in time; killing them", len(living))
+                for pid in living:
+                    os.kill(pid, signal.SIGKILL)
+                deadline = float("inf")
+            signal.sigtimedwait({signal.SIGCHLD}, 0.2)
+
+    def _http_body(self, name: str) -> Callable[[int], None]:
+        def body(ready_fd: int) -> None:
+            ctx = folder.context(
+                self._settings,
+                self._key,
+                writer=name,
+                wake_imaging=lambda: os.eventfd_write(self._wake_fd, 1),
+            )
+            serve_http(self._settings, ctx, self._listener, ready_fd, self._lifeline)
+
+        return body
+
+    def _jobs_body(self, ready_fd: int) -> None:
+        self._listener.close()
+        ctx = folder.context(self._settings, self._key, writer="jobs")
+        worker = JobWorker(
+            ctx,
+            runners=self._settings.imaging_jobs,
+            wake_fd=self._wake_fd,
+            lifeline_fd=self._lifeline,
+        )
+        os.write(ready_fd, b"1")
+        worker.run()
+        ctx.counters.close()
+        ctx.catalog.close()
+
+
+def serve_http(
+    settings: Settings, ctx: Context, listener: socket.socket, ready_fd: int, lifeline_fd: int
+) -> None:
+    """Answer requests on *listener* until SIGTERM, or until *lifeline_fd* ends."""
+    streams = Streams(
+        stall_timeout_s=settings.stall_timeout_s, transfers_per_user=settings.transfers_per_user
+    )
+    app = App(ctx, accounts.Authenticator(ctx.catalog), streams)
+    protocol = type(
+        "Protocol", (DriveProtocol,), {"header_timeout_s": settings.header_timeout_s}
+    )
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=settings.keep_alive_s,  # type: ignore[arg-type]  # a float works
+        timeout_graceful_shutdown=settings.stop_timeout_s,  # type: ignore[arg-type]  # the same
+    )
+    ended = threading.Event()
+    flusher = threading.Thread(target=_flush_counters, args=(ctx.counters, ended), daemon=True)
+    flusher.start()
+    _Server(config, ready_fd, lifeline_fd).run(sockets=[listener])
+    ended.set()
+    flusher.join()
+    streams.close()
+    ctx.counters.close()
+    ctx.catalog.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, telling the parent when it listens and ending with it."""
+
+    def __init__(self, config: uvicorn.Config, ready_fd: int, lifeline_fd: int) -> None:
+        super().__init__(config)
+        self._ready_fd = ready_fd
+        self._lifeline_fd = lifeline_fd
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        asyncio.get_running_loop().add_reader(self._lifeline_fd, self._parent_is_gone)
+        os.write(self._ready_fd, b"1")
+        os.close(self._ready_fd)
+
+    def _parent_is_gone(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._lifeline_fd)
+        self.should_exit = True
+
+
+def _flush_counters(counters: Counters, ended: threading.Event) -> None:
+    while not ended.wait(COUNTERS_FLUSH_S):
+        try:
+            counters.flush()
+        except OSError:
+            _log.exception("the counters could not be made durable")
