@@ -155,6 +155,18 @@ class WritePastEnd(OutOfSpace):
 
 
 @dataclass(kw_only=True, eq=False)
+class DestinationTooSmall(OutOfSpace):
+    """What is to be imaged is longer than the *size* bytes of the destination."""
+
+    code = "destination_too_small"
+
+    size: int
+
+    def __str__(self) -> str:
+        return f"the destination is too small at {self.size} bytes"
+
+
+@dataclass(kw_only=True, eq=False)
 class StoreFull(OutOfSpace):
     """The store has no room left; the range keeps its old bytes."""
 

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from drivebay.catalog import Catalog, facts
+from drivebay.catalog import Catalog, facts, sqlite_url
 from drivebay.errors import SetupFailed
 from drivebay.keys import MasterKey
 from drivebay.service.accounts import PEPPER_FACT
@@ -32,7 +32,7 @@ _STORE = "store:"
 
 def catalog_of(data: Path) -> Catalog:
     """Return the catalog of the folder, which `prepare` has set up."""
-    return Catalog(f"sqlite:///{data / 'catalog.sqlite'}")
+    return Catalog(sqlite_url(data / "catalog.sqlite"))
 
 
 def hold(data: Path) -> int:

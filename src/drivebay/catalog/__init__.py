@@ -1,1 +1,11 @@
-"""TODO"""
+"""The metadata database: drives, users, jobs and facts, and the only SQL of drivebay.
+
+A `Catalog` gives transactions; the modules named after nouns (`drives`, `users`, `jobs`, `facts`)
+hold the queries, each taking a transaction first.  SQLite is the default, PostgreSQL runs the same
+queries.  What is written is durable when `Catalog.write` ends.
+"""
+
+from drivebay.catalog.engine import Catalog, Transaction
+from drivebay.catalog.sqlite import url_of as sqlite_url
+
+__all__ = ["Catalog", "Transaction", "sqlite_url"]
