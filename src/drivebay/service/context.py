@@ -81,10 +81,14 @@ class Context:
             DriveFaulted: the drive's key cannot be had.
         """
         store = self.store_of(drive)
+        key = b"" if drive.cipher is Cipher.NONE else self.keys.of(drive)
+        stored = store.open(drive.uuid)
+        if stored.size < stored_size(drive.size, drive.cipher):
+            stored.close()
+            raise StorageFailed(operation="find the whole volume")
         if drive.cipher is Cipher.NONE:
-            return store.open(drive.uuid)
-        key = self.keys.of(drive)
-        return crypt.CryptVolume(store.open(drive.uuid), key, drive.size)
+            return stored
+        return crypt.CryptVolume(stored, crypt.sector_cipher(key), drive.size)
 
 
 def stored_size(size: int, cipher: Cipher) -> int:

@@ -1,0 +1,17 @@
+"""The one optional C extension; everything else is in pyproject.toml."""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        # No Python module: ctypes opens it.  Where it cannot be built, storage/crypt.py does
+        # without it.
+        Extension(
+            "drivebay.storage._xts",
+            ["src/drivebay/storage/xts.c"],
+            extra_compile_args=["-O2", "-Wall", "-Wextra"],
+            libraries=["dl"],
+            optional=True,
+        )
+    ]
+)

@@ -1,0 +1,245 @@
+"""Encryption at rest: a volume over another one, AES-256-XTS in dm-crypt's layout.
+
+Sectors of 4096 bytes; the tweak is the sector's number, 64 bits little-endian, in units of 4096
+(`aes-xts-plain64` with `iv_large_sectors`).  A sector of zeros is stored as zeros, so holes stay
+holes; every other one as ciphertext.  The stored volume is as long as the drive, rounded up to a
+sector; behind the drive's end the last sector is zeros in plain.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import cache
+from pathlib import Path
+from typing import Protocol, Self
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import XTS
+
+from drivebay.errors import StorageFailed
+from drivebay.storage.volume import Extent, Volume
+from drivebay.storage.zeros import SECTOR
+from drivebay.units import round_up
+
+_ZEROS = bytes(SECTOR)
+
+
+def inner_size(size: int) -> int:
+    """Return how long the stored volume of a drive of *size* bytes is."""
+    return round_up(size, SECTOR)
+
+
+class SectorCipher(Protocol):
+    """Ciphers whole sectors in place; sectors of zeros stay as they are."""
+
+    def encrypt(self, first: int, data: memoryview) -> None:
+        """Encrypt *data*, the sectors from number *first* on."""
+
+    def decrypt(self, first: int, data: memoryview) -> None:
+        """Decrypt *data*, the sectors from number *first* on."""
+
+
+class PortableCipher:
+    """Sector by sector through `cryptography`: needs no compiler, and is several times slower."""
+
+    def __init__(self, key: bytes) -> None:
+        """Use *key*, 64 bytes: two AES-256 keys."""
+        self._algorithm = AES(key)
+
+    def encrypt(self, first: int, data: memoryview) -> None:
+        for index, sector in enumerate(_sectors(data), start=first):
+            if sector != _ZEROS:
+                encryptor = self._at(index).encryptor()
+                encryptor.update_into(sector, sector)
+
+    def decrypt(self, first: int, data: memoryview) -> None:
+        for index, sector in enumerate(_sectors(data), start=first):
+            if sector != _ZEROS:
+                decryptor = self._at(index).decryptor()
+                decryptor.update_into(sector, sector)
+
+    def _at(self, sector: int) -> Cipher[XTS]:
+        return Cipher(self._algorithm, XTS(sector.to_bytes(16, "little")))
+
+
+def _sectors(data: memoryview) -> Iterator[memoryview]:
+    for at in range(0, len(data), SECTOR):
+        yield data[at : at + SECTOR]
+
+
+class NativeCipher:
+    """The loop of `xts.c` over OpenSSL, without the interpreter's lock."""
+
+    def __init__(self, key: bytes) -> None:
+        """Use *key*, 64 bytes.
+
+        Raises:
+            LookupError: the loop was not built, or OpenSSL 3 is not on this machine.
+        """
+        loop = _native()
+        if loop is None:
+            raise LookupError("the native cipher is not built")
+        self._loop = loop
+        self._key = key
+
+    def encrypt(self, first: int, data: memoryview) -> None:
+        self._run(1, first, data)
+
+    def decrypt(self, first: int, data: memoryview) -> None:
+        self._run(0, first, data)
+
+    def _run(self, encrypt: int, first: int, data: memoryview) -> None:
+        count = len(data) // SECTOR
+        if count == 0:
+            return
+        address = (ctypes.c_char * len(data)).from_buffer(data)
+        if self._loop(self._key, encrypt, first, address, count) != 0:
+            raise StorageFailed(operation="encrypt" if encrypt else "decrypt")
+
+
+@cache
+def _native() -> Callable[..., int] | None:
+    for built in sorted(Path(__file__).parent.glob("_xts*.so")):
+        try:
+            library = ctypes.CDLL(str(built))
+        except OSError:
+            continue  # Built for another machine.
+        if library.drivebay_xts_open() == 0:
+            loop = library.drivebay_xts
+            loop.argtypes = (
+                ctypes.c_char_p,
+                ctypes.c_int,
+                ctypes.c_uint64,
+                ctypes.c_void_p,
+                ctypes.c_uint64,
+            )
+            loop.restype = ctypes.c_int
+            return loop
+    return None
+
+
+def is_native() -> bool:
+    """Whether drives are encrypted by the native loop."""
+    return _native() is not None
+
+
+def sector_cipher(key: bytes) -> SectorCipher:
+    """Return the fastest cipher that this machine has."""
+    return PortableCipher(key) if _native() is None else NativeCipher(key)
+
+
+class CryptVolume:
+    """A volume of *size* bytes, stored encrypted in another; see `Volume` for what calls promise."""
+
+    def __init__(self, inner: Volume, cipher: SectorCipher, size: int) -> None:
+        """Take over *inner*, which is closed with this one.
+
+        It is as long as `inner_size` says, or longer after a resize that was cut short.
+        """
+        assert inner.size >= inner_size(size), "the stored volume is too short"
+        self._inner = inner
+        self._cipher = cipher
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def pread(self, offset: int, buffer: memoryview) -> None:
+        start, end = self._widened(offset, len(buffer))
+        if start == offset and end == offset + len(buffer):
+            self._load(start, buffer)
+            return
+        whole = memoryview(bytearray(end - start))
+        self._load(start, whole)
+        buffer[:] = whole[offset - start : offset - start + len(buffer)]
+
+    def pwrite(self, offset: int, data: memoryview) -> None:
+        self._widened(offset, len(data))
+        end = offset + len(data)
+        # The edges first: they are copies, while the middle is encrypted where it is.
+        first, last = min(round_up(offset, SECTOR), end), end // SECTOR * SECTOR
+        if offset < first:
+            self._patch(offset, data[: first - offset])
+        if max(first, last) < end:
+            last = max(first, last)
+            self._patch(last, data[last - offset :])
+        if first < last:
+            middle = data[first - offset : last - offset]
+            self._save(first, memoryview(bytearray(middle)) if middle.readonly else middle)
+
+    def zero(self, offset: int, length: int) -> None:
+        self._widened(offset, length)
+        end = offset + length
+        first, last = min(round_up(offset, SECTOR), end), end // SECTOR * SECTOR
+        if offset < first:
+            self._patch(offset, memoryview(bytes(first - offset)))
+        if first < last:
+            self._inner.zero(first, last - first)
+        if max(first, last) < end:
+            self._patch(max(first, last), memoryview(bytes(end - max(first, last))))
+
+    def flush(self) -> None:
+        self._inner.flush()
+
+    def resize(self, size: int) -> None:
+        # What stands behind the new end, and behind the old one if an earlier resize was cut
+        # short, must not come back when the drive grows.
+        self._clear_behind(min(size, self._size))
+        self._inner.resize(inner_size(min(size, self._size)))
+        self._inner.resize(inner_size(size))
+        self._size = size
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        start, end = self._widened(offset, length)
+        for extent in self._inner.extents(start, end - start):
+            first, last = max(extent.offset, offset), min(extent.end, offset + length)
+            if first < last:
+                yield Extent(first, last - first, extent.is_data)
+
+    def allocated(self) -> int:
+        return self._inner.allocated()
+
+    def locked(self, offset: int, length: int, *, shared: bool) -> AbstractContextManager[None]:
+        start, end = self._widened(offset, length)
+        return self._inner.locked(start, end - start, shared=shared)
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _widened(self, offset: int, length: int) -> tuple[int, int]:
+        """Return start and end of the sectors that the range touches."""
+        assert 0 <= offset, "an offset below zero"
+        assert 0 <= length <= self._size - offset, "a range past the volume's end"
+        if length == 0:
+            return offset, offset
+        return offset // SECTOR * SECTOR, round_up(offset + length, SECTOR)
+
+    def _load(self, offset: int, buffer: memoryview) -> None:
+        self._inner.pread(offset, buffer)
+        self._cipher.decrypt(offset // SECTOR, buffer)
+
+    def _save(self, offset: int, data: memoryview) -> None:
+        self._cipher.encrypt(offset // SECTOR, data)
+        self._inner.pwrite(offset, data)
+
+    def _patch(self, offset: int, data: memoryview) -> None:
+        """Write *data* into the one sector that it lies in."""
+        start = offset // SECTOR * SECTOR
+        sector = memoryview(bytearray(SECTOR))
+        self._load(start, sector)
+        sector[offset - start : offset - start + len(data)] = data
+        self._save(start, sector)
+
+    def _clear_behind(self, end: int) -> None:
+        behind = inner_size(end) - end
+        if behind:
+            self._patch(end, memoryview(bytes(behind)))
+            self._inner.flush()

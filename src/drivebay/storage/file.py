@@ -1,0 +1,299 @@
+"""Volumes as sparse files in a directory: one store, on one file system.
+
+    STORE/
+      .drivebay-store       which data folder the store belongs to, and under which name
+      UUID.volume           the bytes of one drive, as long as the volume, sparse
+"""
+
+import ctypes
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+from uuid import UUID
+
+from drivebay.errors import OutOfSpace, SetupFailed, StorageFailed, StoreFull
+from drivebay.storage import ranges, zeros
+from drivebay.storage.volume import Extent
+
+MARKER = ".drivebay-store"
+_SUFFIX = ".volume"
+
+# Linux, <linux/falloc.h>; Python has no call for it.
+_KEEP_SIZE_AND_PUNCH_HOLE = 0x01 | 0x02
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_CANNOT_PUNCH = {errno.EOPNOTSUPP, errno.ENOSYS}
+_ZEROS = bytes(1024 * 1024)
+
+
+class FileVolume:
+    """One open volume file; see `Volume` for what the calls promise."""
+
+    def __init__(self, fd: int, store: str) -> None:
+        """Take over *fd*, which is closed with the volume."""
+        self._fd = fd
+        self._store = store
+        self._size = os.fstat(fd).st_size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def pread(self, offset: int, buffer: memoryview) -> None:
+        self._require_inside(offset, len(buffer))
+        done = 0
+        with _failing("read", self._store, offset):
+            while done < len(buffer):
+                count = os.preadv(self._fd, [buffer[done:]], offset + done)
+                if count == 0:
+                    # Shorter than when it was opened: someone else cut the file.
+                    raise StorageFailed(operation="read", offset=offset + done)
+                done += count
+
+    def pwrite(self, offset: int, data: memoryview) -> None:
+        self._require_inside(offset, len(data))
+        for run in zeros.runs(offset, data):
+            if run.is_data:
+                self._write(run.offset, data[run.offset - offset : run.end - offset])
+            else:
+                self._punch(run.offset, run.length)
+
+    def zero(self, offset: int, length: int) -> None:
+        self._require_inside(offset, length)
+        if length:
+            self._punch(offset, length)
+
+    def flush(self) -> None:
+        with _failing("flush", self._store):
+            os.fdatasync(self._fd)
+
+    def resize(self, size: int) -> None:
+        with _failing("resize", self._store):
+            os.ftruncate(self._fd, size)
+            os.fsync(self._fd)
+        self._size = size
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        self._require_inside(offset, length)
+        end = offset + length
+        while offset < end:
+            data = min(self._seek(offset, os.SEEK_DATA), end)
+            if data > offset:
+                yield Extent(offset, data - offset, is_data=False)
+            if data == end:
+                return
+            offset = min(self._seek(data, os.SEEK_HOLE), end)
+            yield Extent(data, offset - data, is_data=True)
+
+    def allocated(self) -> int:
+        with _failing("measure", self._store):
+            return os.fstat(self._fd).st_blocks * 512
+
+    @contextmanager
+    def locked(self, offset: int, length: int, *, shared: bool) -> Iterator[None]:
+        # A lock of length 0 would reach to the end of the file.
+        if length == 0:
+            yield
+            return
+        with _failing("lock", self._store, offset):
+            ranges.wait_lock(self._fd, offset, length, shared=shared)
+        try:
+            yield
+        finally:
+            ranges.unlock(self._fd, offset, length)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _require_inside(self, offset: int, length: int) -> None:
+        assert 0 <= offset, "an offset below zero"
+        assert 0 <= length <= self._size - offset, "a range past the volume's end"
+
+    def _write(self, offset: int, data: memoryview) -> None:
+        done = 0
+        with _failing("write", self._store, offset):
+            while done < len(data):
+                done += os.pwrite(self._fd, data[done:], offset + done)
+
+    def _punch(self, offset: int, length: int) -> None:
+        while _libc.fallocate(self._fd, _KEEP_SIZE_AND_PUNCH_HOLE, offset, length) != 0:
+            number = ctypes.get_errno()
+            if number == errno.EINTR:
+                continue
+            if number in _CANNOT_PUNCH:
+                self._write_zeros(offset, length)
+                return
+            with _failing("zero", self._store, offset):
+                raise OSError(number, os.strerror(number))
+
+    def _write_zeros(self, offset: int, length: int) -> None:
+        # Holes that are there already stay.
+        for extent in self.extents(offset, length):
+            if extent.is_data:
+                for at in range(extent.offset, extent.end, len(_ZEROS)):
+                    self._write(at, memoryview(_ZEROS)[: extent.end - at])
+
+    def _seek(self, offset: int, whence: int) -> int:
+        try:
+            return os.lseek(self._fd, offset, whence)
+        except OSError as error:
+            # No data from here to the end.
+            if error.errno == errno.ENXIO and whence == os.SEEK_DATA:
+                return self._size
+            raise StorageFailed(operation="find the extents", offset=offset) from error
+
+
+class FileStore:
+    """A directory of volume files; see `Store` for what the calls promise."""
+
+    def __init__(self, name: str, domain: str, path: Path) -> None:
+        """Name the directory *path*; `prepare` comes next."""
+        self._name = name
+        self._domain = domain
+        self._path = path
+        self._marker = b""
+        self._seen: tuple[int, int] | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def domain(self) -> str:
+        return self._domain
+
+    def prepare(self, identity: str, *, first: bool) -> None:
+        """Say which data folder the store belongs to, and at its *first* use mark it so.
+
+        Raises:
+            SetupFailed: the directory cannot be made, or belongs to another data folder or name.
+        """
+        self._marker = f"drivebay-store-1 {identity} {self._name}\n".encode()
+        if not first:
+            return
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._mark()
+        except OSError as error:
+            raise SetupFailed(
+                reason=f"the store {self._path} cannot be set up: {error.strerror}"
+            ) from error
+        if not self.is_reachable():
+            raise SetupFailed(
+                reason=f"the directory {self._path} is a store of another data folder or name",
+                hint="give the store another path; nothing was changed",
+            )
+
+    def _mark(self) -> None:
+        draft = self._path / f"{MARKER}.{secrets.token_hex(8)}"
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(fd, "wb") as file:
+                file.write(self._marker)
+                file.flush()
+                os.fsync(fd)
+            with suppress(FileExistsError):
+                os.link(draft, self._path / MARKER)
+        finally:
+            draft.unlink()
+        self._sync()
+
+    def is_reachable(self) -> bool:
+        marker = self._path / MARKER
+        try:
+            found = marker.stat()
+            if (found.st_dev, found.st_ino) == self._seen:
+                return True
+            is_ours = marker.read_bytes() == self._marker
+        except OSError:
+            return False
+        self._seen = (found.st_dev, found.st_ino) if is_ours else None
+        return is_ours
+
+    def has(self, uuid: UUID) -> bool:
+        try:
+            return self.is_reachable() and stat.S_ISREG(self._file(uuid).lstat().st_mode)
+        except OSError:
+            return False
+
+    def create(self, uuid: UUID, size: int) -> None:
+        path = self._file(uuid)
+        with _failing("create the volume", self._name):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with _failing("create the volume", self._name):
+                try:
+                    os.ftruncate(fd, size)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                self._sync()
+        except (StorageFailed, OutOfSpace):
+            with suppress(OSError):
+                path.unlink()
+            raise
+
+    def open(self, uuid: UUID) -> FileVolume:
+        with _failing("open the volume", self._name):
+            fd = os.open(self._file(uuid), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                os.close(fd)
+                raise StorageFailed(operation="open the volume")
+            return FileVolume(fd, self._name)
+
+    def destroy(self, uuid: UUID) -> None:
+        with _failing("destroy the volume", self._name):
+            with suppress(FileNotFoundError):
+                self._file(uuid).unlink()
+            self._sync()
+
+    def volumes(self) -> Iterator[UUID]:
+        with _failing("list its volumes", self._name):
+            names = os.listdir(self._path)
+        for name in names:
+            if name.endswith(_SUFFIX):
+                with suppress(ValueError):
+                    yield UUID(name.removesuffix(_SUFFIX))
+
+    def free(self) -> int:
+        with _failing("measure its room", self._name):
+            room = os.statvfs(self._path)
+        return room.f_bavail * room.f_frsize
+
+    def _file(self, uuid: UUID) -> Path:
+        return self._path / f"{uuid}{_SUFFIX}"
+
+    def _sync(self) -> None:
+        fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+@contextmanager
+def _failing(operation: str, store: str, offset: int | None = None) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreFull(store=store) from error
+        if error.errno == errno.EFBIG:
+            reason = f"store {store} cannot hold a volume of that size"
+            raise OutOfSpace(reason=reason) from error
+        raise StorageFailed(operation=operation, offset=offset) from error
