@@ -1,0 +1,212 @@
+"""A real service for tests: started as its own process tree, spoken to over HTTP and raw sockets."""
+
+import base64
+import http.client
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from drivebay import folder
+from drivebay.service import accounts
+
+READY_WITHIN_S = 60
+Credentials = tuple[str, str]
+
+
+@dataclass
+class Answer:
+    """One HTTP response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def record(self) -> dict[str, str]:
+        """The one record of a text/plain body."""
+        (record,) = self.records
+        return record
+
+    @property
+    def records(self) -> list[dict[str, str]]:
+        """The records of a text/plain body, which empty lines part."""
+        parts = [part for part in self.text.split("\n\n") if part.strip()]
+        return [
+            dict(line.partition(" ")[::2] for line in part.strip("\n").split("\n"))
+            for part in parts
+        ]
+
+
+@dataclass
+class Server:
+    """`drivebay serve` on a folder below *base*, with a first user's credentials."""
+
+    base: Path
+    workers: int = 2
+    options: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[str] | None = None
+    port: int = 0
+    host: str = "127.0.0.1"
+
+    @property
+    def data(self) -> Path:
+        return self.base / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.base / "log"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment of the service and of the command line that talks to it."""
+        return {
+            **{key: value for key, value in os.environ.items() if "DRIVEBAY" not in key},
+            "XDG_CONFIG_HOME": str(self.base / "config"),
+            "XDG_DATA_HOME": str(self.base / "share"),
+            **self.environment,
+        }
+
+    @property
+    def command(self) -> list[str]:
+        return [
+            *(sys.executable, "-c", "import sys; from drivebay.cli.main import main; sys.exit(main())"),
+            *("serve", "--data", str(self.data), "--http", f"{self.host}:0"),
+            *("--workers", str(self.workers), *self.options),
+        ]
+
+    def start(self) -> "Server":
+        """Start and wait for readiness; a later start keeps the folder and takes another port."""
+        self.base.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self.env,
+                start_new_session=True,
+            )
+        assert self.process.stdout is not None
+        ready, _, _ = select.select([self.process.stdout], [], [], READY_WITHIN_S)
+        line = self.process.stdout.readline() if ready else ""
+        assert line.startswith("ready http://"), f"no ready line: {line!r}\n{self.log.read_text()}"
+        self.port = int(line.rpartition(":")[2])
+        return self
+
+    def stop(self) -> int:
+        """End it as an operator would and return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self._ended()
+
+    def kill(self) -> None:
+        """Kill every process of it at once."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self._ended()
+
+    def _ended(self) -> int:
+        assert self.process is not None
+        status = self.process.wait(60)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process = None
+        return status
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.kill()
+
+    @property
+    def first(self) -> Credentials:
+        """The first user, as its start-up stored it."""
+        lines = self.log.read_text().splitlines()
+        line = next(line for line in lines if "first user made" in line)
+        user, key = line.rsplit(" ", 1)[1].split(":")
+        return user, key
+
+    def add_user(
+        self, name: str = "", *, drives: int | None = None, size_bytes: int | None = None
+    ) -> Credentials:
+        """Make one more user, beside the running service."""
+        catalog = folder.catalog_of(self.data)
+        try:
+            with catalog.write() as tx:
+                user, key = accounts.add(tx, name, drives=drives, size_bytes=size_bytes)
+        finally:
+            catalog.close()
+        return str(user.uuid), key
+
+    def api(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str = b"",
+        *,
+        user: Credentials | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Send one request on a connection of its own, as the first user unless told otherwise."""
+        data = body.encode() if isinstance(body, str) else body
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=120)
+        sent = {"Authorization": authorization(user or self.first), **(headers or {})}
+        try:
+            connection.request(method, path, data, sent)
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read())
+        finally:
+            connection.close()
+
+    def connect(self) -> socket.socket:
+        """Return a raw connection."""
+        return socket.create_connection((self.host, self.port), timeout=60)
+
+    def raw(self, data: bytes) -> bytes:
+        """Send *data* on a raw connection, and return all that comes back until it is closed."""
+        with self.connect() as connection:
+            connection.sendall(data)
+            return drained(connection)
+
+    def create(self, text: str = "size 1M", *, user: Credentials | None = None) -> str:
+        """Make a drive and return its uuid."""
+        answer = self.api("POST", "/drives/create", text, user=user)
+        assert answer.status == 200, answer
+        return answer.record["drive"]
+
+
+def authorization(user: Credentials) -> str:
+    """Return the header's value for HTTP Basic."""
+    return "Basic " + base64.b64encode(":".join(user).encode()).decode()
+
+
+def drained(connection: socket.socket) -> bytes:
+    """Return everything that arrives until the other side closes."""
+    parts = []
+    while True:
+        try:
+            part = connection.recv(65536)
+        except ConnectionResetError:
+            break
+        if not part:
+            break
+        parts.append(part)
+    return b"".join(parts)
