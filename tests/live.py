@@ -88,7 +88,11 @@ class Server:
     @property
     def command(self) -> list[str]:
         return [
-            *(sys.executable, "-c", "import sys; from drivebay.cli.main import main; sys.exit(main())"),
+            *(
+                sys.executable,
+                "-c",
+                "import sys; from drivebay.cli.main import main; sys.exit(main())",
+            ),
             *("serve", "--data", str(self.data), "--http", f"{self.host}:0"),
             *("--workers", str(self.workers), *self.options),
         ]

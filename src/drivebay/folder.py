@@ -1,11 +1,11 @@
 """A data folder: its lock, its identity, and the context that a process works with in it.
 
-    DATA/
-      lock                who serves this folder holds it, children included
-      drives.lock         locks on single drives
-      catalog.sqlite      drives, users, jobs, facts
-      counters/           one file a process
-      stores/default/     volumes, unless the configuration names other stores
+DATA/
+  lock                who serves this folder holds it, children included
+  drives.lock         locks on single drives
+  catalog.sqlite      drives, users, jobs, facts
+  counters/           one file a process
+  stores/default/     volumes, unless the configuration names other stores
 """
 
 import fcntl

@@ -250,7 +250,13 @@ def standard() -> None:
 @_folder_options
 @_told
 def standard_add(
-    drive: str, media: str, rawsize: str | None, data: str | None, config: Path | None, *, gzip: bool
+    drive: str,
+    media: str,
+    rawsize: str | None,
+    data: str | None,
+    config: Path | None,
+    *,
+    gzip: bool,
 ) -> None:
     """Mark a drive as standard: listed for everybody, readable and imageable by all.
 

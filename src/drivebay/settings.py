@@ -138,7 +138,9 @@ def load(given: Mapping[str, Any], config: Path | None = None) -> Settings:
     Raises:
         SetupFailed: a value cannot be used; the message names it and where it came from.
     """
-    named = config or (Path(os.environ["DRIVEBAY_CONFIG"]) if "DRIVEBAY_CONFIG" in os.environ else None)
+    named = config or (
+        Path(os.environ["DRIVEBAY_CONFIG"]) if "DRIVEBAY_CONFIG" in os.environ else None
+    )
     table = _read_table(named)
     values: dict[str, Any] = {}
     for name, (kind, _) in options().items():
@@ -160,7 +162,9 @@ def _read_table(path: Path | None) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise SetupFailed(reason=f"the configuration file {path} does not exist") from error
     except (OSError, ValueError) as error:
-        raise SetupFailed(reason=f"the configuration file {path} cannot be read: {error}") from error
+        raise SetupFailed(
+            reason=f"the configuration file {path} cannot be read: {error}"
+        ) from error
     table = document.get("serve", {})
     _require(isinstance(table, dict), f"[serve] in {path} must be a table")
     unknown = sorted(set(table) - set(options()) - {"stores"})

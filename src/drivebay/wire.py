@@ -139,7 +139,7 @@ def _decode(body: bytes) -> str:
         raise InvalidInput(reason=f"the body is not UTF-8 at byte {error.start}") from error
 
 
-def _load(body: bytes) -> Any:  # noqa: ANN401 - JSON can be anything
+def _load(body: bytes) -> Any:
     try:
         return json.loads(
             _decode(body),

@@ -110,9 +110,7 @@ def claim_next(tx: Connection) -> Job | None:
         return None
     claimed = from_row(row)
     tx.execute(
-        update(jobs)
-        .where(jobs.c.id == claimed.id)
-        .values(state=JobState.RUNNING, started=True)
+        update(jobs).where(jobs.c.id == claimed.id).values(state=JobState.RUNNING, started=True)
     )
     return get(tx, claimed.drive)
 
@@ -160,8 +158,10 @@ def cancel(tx: Connection, drive: UUID) -> None:
 def requeue_running(tx: Connection) -> int:
     """Queue again what was running when its process ended; return how many there were."""
     running = jobs.c.state == JobState.RUNNING
-    fail_cancelled = update(jobs).where(running, jobs.c.cancelled).values(
-        state=JobState.FAILED, cancelled=False, error="cancelled by its owner"
+    fail_cancelled = (
+        update(jobs)
+        .where(running, jobs.c.cancelled)
+        .values(state=JobState.FAILED, cancelled=False, error="cancelled by its owner")
     )
     tx.execute(fail_cancelled)
     return tx.execute(update(jobs).where(running).values(state=JobState.QUEUED)).rowcount

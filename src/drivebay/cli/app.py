@@ -92,7 +92,7 @@ def common(*, is_long: bool = False) -> Callable[[Command], Command]:
 
     def decorate(function: Command) -> Command:
         @functools.wraps(function)
-        def command(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - it is click's business
+        def command(*args: Any, **kwargs: Any) -> Any:
             # `main` looks at the same object when the command fails.
             app = click.get_current_context().ensure_object(App)
             app.is_long = is_long

@@ -80,7 +80,7 @@ def record_options(function: Command) -> Command:
     """
 
     @functools.wraps(function)
-    def command(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - it is click's business
+    def command(*args: Any, **kwargs: Any) -> Any:
         values = _shared_values(kwargs)
         values["tier"] = kwargs.pop("tier")
         values["encryption:cipher"] = kwargs.pop("cipher")
@@ -177,7 +177,7 @@ def _shared_record_options(function: Command) -> Command:
 @click.option("--no-readers", is_flag=True, help="Let nobody else read it.")
 @_yes
 @common()
-def set_drive(app: App, drive: str, *, yes: bool, **options: Any) -> None:  # noqa: ANN401
+def set_drive(app: App, drive: str, *, yes: bool, **options: Any) -> None:
     """Change a drive's name, size, tags, readers or own data.
 
     \b

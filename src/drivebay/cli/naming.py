@@ -50,7 +50,7 @@ class ByteCount(click.ParamType):
         self,
         value: Any,
         param: click.Parameter | None,
-        ctx: click.Context | None,  # noqa: ANN401
+        ctx: click.Context | None,
     ) -> int:
         """Return the number of bytes."""
         if isinstance(value, int):

@@ -25,7 +25,7 @@ _BODY_BYTES_MAX = 64 * MIB
 @click.option("--input", "body_file", metavar="FILE", help="Send FILE, or stdin (-), as body.")
 @click.option("-i", "--include", is_flag=True, help="Print status and headers first.")
 @common()
-def api(  # noqa: PLR0913 - its options
+def api(
     app: App,
     method: str,
     path: str,

@@ -39,7 +39,7 @@ def transfer_options(function: Command) -> Command:
     """Add the options of both directions, and pass them on as `how`."""
 
     @functools.wraps(function)
-    def command(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - it is click's business
+    def command(*args: Any, **kwargs: Any) -> Any:
         how = TransferOptions(**{name: kwargs.pop(name) for name in _NAMES})
         return function(*args, how=how, **kwargs)
 

@@ -156,7 +156,7 @@ def _profile(path: Path, name: str, table: object) -> Profile:
     return Profile(*values)
 
 
-def _tables(document: "TOMLDocument") -> Any:  # noqa: ANN401 - tomlkit's containers have many types
+def _tables(document: "TOMLDocument") -> Any:
     import tomlkit  # noqa: PLC0415 - only the commands that write profiles need it
 
     if "profiles" not in document:
@@ -170,7 +170,7 @@ def _parse(text: str) -> "TOMLDocument":
     return tomlkit.parse(text)
 
 
-def _free_name(tables: Any, name: str) -> str:  # noqa: ANN401 - as above
+def _free_name(tables: Any, name: str) -> str:
     number = 1
     while f"{name}-{number}" in tables:
         number += 1

@@ -76,9 +76,7 @@ class App:
             exchange.abort()
             return
         response = answer(failure)
-        if not exchange.body_taken and not await self._streams.ignore_body(
-            scope, exchange.receive
-        ):
+        if not exchange.body_taken and not await self._streams.ignore_body(scope, exchange.receive):
             response.headers["connection"] = "close"
         await response(scope, exchange.receive, exchange.send)
 

@@ -30,7 +30,7 @@ CHALLENGE = 'Basic realm="drivebay", charset="UTF-8"'
 
 
 @dataclass(eq=False)
-class Refusal(Exception):  # noqa: N818 - it is the answer, not an error of ours
+class Refusal(Exception):
     """A request that HTTP itself, rather than a rule of drives, lets us refuse."""
 
     status: int

@@ -168,9 +168,7 @@ class _LingeringTransport:
         self._protocol.close_or_linger()
 
 
-def _refusal_of(
-    target: bytes, version: str, headers: list[tuple[bytes, bytes]]
-) -> Refusal | None:
+def _refusal_of(target: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> Refusal | None:
     named: dict[bytes, list[bytes]] = {}
     for name, value in headers:
         named.setdefault(name, []).append(value)
@@ -187,5 +185,3 @@ def _refusal_of(
     if any(value.lower() != b"100-continue" for value in named.get(b"expect", [])):
         return refused(417, "only Expect: 100-continue is known")
     return None
-
-

@@ -186,5 +186,5 @@ def _start_of_bytes(length: int) -> Message:
     return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
-class SlowReader(Exception):  # noqa: N818 - the server cuts the connection; there is nobody to tell
+class SlowReader(Exception):
     """The caller does not take the answer."""

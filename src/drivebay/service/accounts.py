@@ -47,7 +47,9 @@ def pepper(tx: Transaction) -> bytes:
     return bytes.fromhex(text)
 
 
-def add(tx: Transaction, name: str, *, drives: int | None, size_bytes: int | None) -> tuple[User, str]:
+def add(
+    tx: Transaction, name: str, *, drives: int | None, size_bytes: int | None
+) -> tuple[User, str]:
     """Make a user and return it with its API key, which is kept nowhere else."""
     key = keys.make_api_key()
     user = User(

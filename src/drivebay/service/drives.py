@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from drivebay.catalog import Transaction
 from drivebay.catalog import drives as rows
 from drivebay.catalog import users as user_rows
-from drivebay.errors import DriveBusy, DriveFaulted, DrivebayError, InvalidInput, QuotaExceeded
+from drivebay.errors import DrivebayError, DriveBusy, DriveFaulted, InvalidInput, QuotaExceeded
 from drivebay.model import Cipher, ClaimType, Drive, DriveState
 from drivebay.service import access, fields, placement
 from drivebay.service.context import Context, stored_size
@@ -134,7 +134,9 @@ def abandon(ctx: Context, drive: Drive) -> None:
         rows.delete(tx, drive.uuid)
 
 
-def change(ctx: Context, caller: UUID, uuid: UUID, pairs: Callable[[], Mapping[str, str]]) -> Record:
+def change(
+    ctx: Context, caller: UUID, uuid: UUID, pairs: Callable[[], Mapping[str, str]]
+) -> Record:
     """Set the drive's fields, its size included, and return its record.
 
     *pairs* is called once the drive is known to be the caller's: what one may not change is

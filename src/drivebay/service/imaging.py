@@ -17,8 +17,8 @@ from drivebay.catalog import drives as rows
 from drivebay.catalog import jobs as job_rows
 from drivebay.errors import (
     DestinationTooSmall,
-    DriveBusy,
     DrivebayError,
+    DriveBusy,
     InvalidInput,
     StorageFailed,
 )
@@ -147,11 +147,11 @@ def cancel(ctx: Context, caller: UUID, destination: UUID) -> None:
         time.sleep(_CANCEL_POLL_S)
 
 
-class Stopping(Exception):  # noqa: N818 - no failure: the service is ending, the job goes on later
+class Stopping(Exception):
     """The job worker is to end."""
 
 
-class _Cancelled(Exception):  # noqa: N818 - no failure either
+class _Cancelled(Exception):
     """The job's owner does not want it any more."""
 
 

@@ -12,8 +12,8 @@ from uuid import UUID
 from drivebay.catalog import drives as rows
 from drivebay.catalog import jobs as job_rows
 from drivebay.errors import (
-    DriveBusy,
     DrivebayError,
+    DriveBusy,
     InvalidInput,
     ReadPastEnd,
     StorageFailed,
@@ -63,7 +63,9 @@ def read(ctx: Context, caller: UUID, uuid: UUID, offset: int, length: int) -> by
 
 def _require_readable(drive: Drive, offset: int, length: int) -> None:
     if length > TRANSFER_MAX:
-        raise InvalidInput(reason=f"a read is at most {TRANSFER_MAX} bytes; {length} were asked for")
+        raise InvalidInput(
+            reason=f"a read is at most {TRANSFER_MAX} bytes; {length} were asked for"
+        )
     if offset + length > drive.size:
         raise ReadPastEnd(drive=drive.uuid, offset=offset, length=length, size=drive.size)
     imaging = drive.imaging

@@ -161,7 +161,9 @@ class _Members:
             try:
                 yield inner.decompress(data, PIECE)
             except (igzip_lib.IsalError, EOFError) as error:
-                raise InvalidInput(reason=f"the source's gzip stream is damaged: {error}") from error
+                raise InvalidInput(
+                    reason=f"the source's gzip stream is damaged: {error}"
+                ) from error
             if inner.eof:
                 self._count += 1
                 self._inner = None

@@ -216,7 +216,7 @@ class CryptVolume:
 
     def _widened(self, offset: int, length: int) -> tuple[int, int]:
         """Return start and end of the sectors that the range touches."""
-        assert 0 <= offset, "an offset below zero"
+        assert offset >= 0, "an offset below zero"
         assert 0 <= length <= self._size - offset, "a range past the volume's end"
         if length == 0:
             return offset, offset

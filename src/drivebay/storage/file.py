@@ -1,8 +1,8 @@
 """Volumes as sparse files in a directory: one store, on one file system.
 
-    STORE/
-      .drivebay-store       which data folder the store belongs to, and under which name
-      UUID.volume           the bytes of one drive, as long as the volume, sparse
+STORE/
+  .drivebay-store       which data folder the store belongs to, and under which name
+  UUID.volume           the bytes of one drive, as long as the volume, sparse
 """
 
 import ctypes
@@ -121,7 +121,7 @@ class FileVolume:
         self.close()
 
     def _require_inside(self, offset: int, length: int) -> None:
-        assert 0 <= offset, "an offset below zero"
+        assert offset >= 0, "an offset below zero"
         assert 0 <= length <= self._size - offset, "a range past the volume's end"
 
     def _write(self, offset: int, data: memoryview) -> None:

@@ -10,8 +10,8 @@ from uuid import UUID
 from drivebay.errors import StorageFailed, StoreFull
 from drivebay.storage import zeros
 from drivebay.storage.volume import Extent
-from drivebay.units import round_up
 from drivebay.storage.zeros import SECTOR
+from drivebay.units import round_up
 
 
 class _Ranges:
@@ -124,7 +124,7 @@ class MemoryVolume:
         self.close()
 
     def _require_inside(self, offset: int, length: int) -> None:
-        assert 0 <= offset, "an offset below zero"
+        assert offset >= 0, "an offset below zero"
         assert 0 <= length <= self.size - offset, "a range past the volume's end"
 
     def _put(self, offset: int, data: memoryview) -> None:
