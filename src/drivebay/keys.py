@@ -50,7 +50,7 @@ class MasterKey:
                 reason=f"the master key {path} cannot be read: {error.strerror}",
                 hint="name its file with --master-key; without it no drive can be opened",
             ) from error
-        with open(fd, "rb") as file:
+        with os.fdopen(fd, "rb") as file:
             mode = os.fstat(fd).st_mode
             if not stat.S_ISREG(mode):
                 raise SetupFailed(reason=f"the master key {path} is not a file")
@@ -82,7 +82,7 @@ class MasterKey:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
-                with open(fd, "w", encoding="ascii") as file:
+                with os.fdopen(fd, "w", encoding="ascii") as file:
                     file.write(line)
                     file.flush()
                     os.fsync(fd)

@@ -65,7 +65,8 @@ def run(settings: Settings) -> None:
     _first_start(settings, url)
     tree = _Tree(settings, key, listener)
     tree.start()
-    print(f"ready {url}", flush=True)
+    sys.stdout.write(f"ready {url}\n")
+    sys.stdout.flush()
     tree.watch()
     os.close(hold)
 
@@ -111,7 +112,7 @@ def _first_start(settings: Settings, url: str) -> None:
 
 
 def _tell(sentence: str) -> None:
-    print(f"drivebay: {sentence}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"drivebay: {sentence}\n")
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -202,7 +203,7 @@ class _Tree:
             signal.signal(signal.SIGTERM, lambda *_: None)
             child.body(ready_write)
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the child ends here, whatever it was
             _log.exception("process %s failed", child.name)
         finally:
             logging.shutdown()

@@ -202,6 +202,6 @@ def _convert(name: str, kind: str, value: Any, source: str) -> Any:
         raise SetupFailed(reason=f"{name} from {source} cannot be {value!r}: {error}") from error
 
 
-def _require(condition: bool, reason: str) -> None:
+def _require(condition: object, reason: str) -> None:
     if not condition:
         raise SetupFailed(reason=reason)

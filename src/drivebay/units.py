@@ -17,6 +17,9 @@ _SUFFIXES = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 # million-digit request from costing anything.
 _SIZE = re.compile(r"([0-9]{1,20})([kKmMgGtT]?)")
 
+# How much of a wrong value an error repeats.
+_SHOWN_MAX = 40
+
 
 def parse_size(text: str) -> int:
     """Return the byte count that *text* names: digits, optionally with k, M, G or T (1024's powers).
@@ -26,7 +29,7 @@ def parse_size(text: str) -> int:
     """
     match = _SIZE.fullmatch(text)
     if match is None:
-        shown = text if len(text) <= 40 else text[:40] + "..."
+        shown = text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + "..."
         raise ValueError(f"{shown!r} is not a byte count: digits, then at most one of k, M, G, T")
     size = int(match[1]) * _SUFFIXES[match[2].lower()]
     if size > OFFSET_MAX:
@@ -38,9 +41,8 @@ def format_size(size_bytes: int) -> str:
     """Return *size_bytes* for people, such as ``12.5 GiB``; exact below 1 KiB."""
     if size_bytes < KIB:
         return f"{size_bytes} B"
-    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if size_bytes >= unit:
-            break
+    units = ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
+    unit, name = next(pair for pair in units if size_bytes >= pair[0])
     return f"{size_bytes / unit:.1f} {name}".replace(".0 ", " ")
 
 

@@ -4,19 +4,30 @@ The catalog records what is about to happen before the store acts, so that `reco
 undo it after a crash.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from uuid import UUID, uuid4
 
 from drivebay.catalog import Transaction
 from drivebay.catalog import drives as rows
 from drivebay.catalog import users as user_rows
-from drivebay.errors import DrivebayError, DriveBusy, DriveFaulted, InvalidInput, QuotaExceeded
+from drivebay.errors import (
+    DrivebayError,
+    DriveBusy,
+    DriveFaulted,
+    InvalidInput,
+    QuotaExceeded,
+    StorageFailed,
+)
 from drivebay.model import Cipher, ClaimType, Drive, DriveState
 from drivebay.service import access, fields, placement
 from drivebay.service.context import Context, stored_size
 from drivebay.service.fields import Fields
 from drivebay.service.records import record
 from drivebay.wire import Record
+
+_log = logging.getLogger("drivebay.drives")
 
 
 def listed(ctx: Context, caller: UUID) -> list[UUID]:
@@ -180,11 +191,14 @@ def _resize(ctx: Context, caller: UUID, uuid: UUID, size: int, wanted: Fields) -
             require_idle(drive)
             require_quota(tx, caller, drives=0, size_bytes=size - drive.size)
         fields.merged_user_data(drive.user_data, wanted.user_data)
-        with ctx.open_volume(drive) as volume:
-            # A crash between the catalog's and the store's part of an earlier change may have left
-            # the volume longer than the record says: what lies behind it must not come back.
-            volume.resize(drive.size)
+        with (
+            ctx.open_volume(drive) as volume,
+            faulting(ctx, drive, "a change of its size failed in its store"),
+        ):
+            # What stands behind the row's end is never shown, so growing changes the volume first
+            # and shrinking the row; a change that was cut short may have left a longer volume.
             if size > drive.size:
+                volume.resize(drive.size)
                 volume.resize(size)
             try:
                 with ctx.catalog.write() as tx:
@@ -194,7 +208,24 @@ def _resize(ctx: Context, caller: UUID, uuid: UUID, size: int, wanted: Fields) -
             except DrivebayError:
                 volume.resize(drive.size)
                 raise
-            volume.resize(size)
+            if size < drive.size:
+                volume.resize(size)
+
+
+@contextmanager
+def faulting(ctx: Context, drive: Drive, reason: str) -> Iterator[None]:
+    """Take the drive out of service when its store fails inside.
+
+    The kernel reports a failed write-back once and may have dropped the pages, so a second try
+    that succeeds would prove nothing (PostgreSQL's "fsyncgate").
+    """
+    try:
+        yield
+    except StorageFailed:
+        _log.critical("drive %s taken out of service: %s", drive.uuid, reason)
+        with ctx.catalog.write() as tx:
+            rows.change(tx, drive.uuid, fault=reason)
+        raise
 
 
 def destroy(ctx: Context, caller: UUID, uuid: UUID) -> None:

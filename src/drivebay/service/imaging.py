@@ -188,7 +188,7 @@ class Runner:
             self._end(job, "cancelled by its owner")
         except DrivebayError as error:
             self._end(job, str(error))
-        except Exception:
+        except Exception:  # noqa: BLE001 - a job ends visibly, whatever went wrong
             _log.exception("imaging %s: unexpected failure", job.drive)
             self._end(job, "internal error; the log of the job worker has more")
         else:

@@ -1,6 +1,7 @@
 """Gzip bodies: one member, checked, in pieces of bounded size."""
 
 from collections.abc import Iterator
+from typing import cast
 
 from isal import igzip_lib
 
@@ -11,6 +12,9 @@ from drivebay.units import KIB
 # Deflate gives output at least every few hundred bytes of input once its header is over; a header
 # may carry names and comments.  Past this much input without output the body is not a drive's.
 _SILENT_INPUT_MAX = 64 * KIB
+
+# isal's stubs declare the class as an instance.
+_DAMAGED = cast("type[Exception]", igzip_lib.IsalError)
 
 _GZIP = bytes.fromhex("1f8b08")
 _RESERVED_FLAGS = 0xE0
@@ -65,7 +69,7 @@ class Inflater:
         room = TRANSFER_MAX - len(self._piece) % TRANSFER_MAX
         try:
             more = self._inner.decompress(data, room)
-        except (igzip_lib.IsalError, EOFError) as error:
+        except (_DAMAGED, EOFError) as error:
             raise InvalidInput(reason=f"the body is not a sound gzip stream: {error}") from error
         self._given += len(more)
         return more

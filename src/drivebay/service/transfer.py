@@ -4,29 +4,24 @@ Every operation holds the drive against changes while it looks it up and moves t
 destroy, a resize or an imaging never runs beside an operation that did not know of it.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from drivebay.catalog import drives as rows
 from drivebay.catalog import jobs as job_rows
 from drivebay.errors import (
     DrivebayError,
     DriveBusy,
     InvalidInput,
     ReadPastEnd,
-    StorageFailed,
     WritePastEnd,
 )
 from drivebay.model import TRANSFER_MAX, Drive, JobState
 from drivebay.service import access
 from drivebay.service.context import Context
-from drivebay.service.drives import require_idle, require_sound
+from drivebay.service.drives import faulting, require_idle, require_sound
 from drivebay.service.inflate import Inflater
 from drivebay.storage.volume import Volume
-
-_log = logging.getLogger("drivebay.transfer")
 
 
 def check_read(ctx: Context, caller: UUID, uuid: UUID, offset: int, length: int) -> None:
@@ -97,10 +92,9 @@ class Upload:
         self._offset = offset
         self._in_place = 0
         self._inflater = Inflater() if gzip else None
-        self._piece = bytearray()
         with ctx.catalog.read() as tx:
-            row = self._admitted(access.owned(tx, caller, drive))
-        self._require_room(row, length=0 if gzip else length)
+            self._row = self._admitted(access.owned(tx, caller, drive))
+        self._require_room(self._row, length=0 if gzip else length)
 
     def feed(self, data: memoryview) -> None:
         """Take the next part of the body; *data* may be changed by the call.
@@ -122,10 +116,8 @@ class Upload:
         if self._in_place == 0:
             # An empty body writes nothing, and is still a write that was answered.
             with self._ctx.locks.writing(self._drive), self._ctx.catalog.read() as tx:
-                row = self._admitted(access.owned(tx, self._caller, self._drive))
-        else:
-            row = self._row
-        self._ctx.counters.add_write(row.id, self._in_place)
+                self._row = self._admitted(access.owned(tx, self._caller, self._drive))
+        self._ctx.counters.add_write(self._row.id, self._in_place)
 
     def _store(self, data: memoryview) -> None:
         if not data:
@@ -170,19 +162,11 @@ class Upload:
 def flush(ctx: Context, drive: Drive, volume: Volume) -> None:
     """Make what was written to *volume* durable; a failure puts the drive out of service.
 
-    The kernel reports a failed write-back once and may have dropped the pages, so a second try
-    that succeeds would prove nothing (PostgreSQL's "fsyncgate").
-
     Raises:
         StorageFailed: the drive is `inactive` from now on.
     """
-    try:
+    with faulting(ctx, drive, "a flush to its store failed"):
         volume.flush()
-    except StorageFailed:
-        _log.critical("drive %s: flush failed, drive taken out of service", drive.uuid)
-        with ctx.catalog.write() as tx:
-            rows.change(tx, drive.uuid, fault="a flush to its store failed")
-        raise
 
 
 def failed_imaging(drive: Drive) -> bool:
