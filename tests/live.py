@@ -17,6 +17,13 @@ from drivebay.service import accounts
 READY_WITHIN_S = 60
 Credentials = tuple[str, str]
 
+COMMAND = (
+    sys.executable,
+    "-c",
+    "import sys; from drivebay.cli.main import main; sys.exit(main())",
+)
+"""The `drivebay` of this interpreter, installed or not."""
+
 
 @dataclass
 class Answer:
@@ -88,11 +95,7 @@ class Server:
     @property
     def command(self) -> list[str]:
         return [
-            *(
-                sys.executable,
-                "-c",
-                "import sys; from drivebay.cli.main import main; sys.exit(main())",
-            ),
+            *COMMAND,
             *("serve", "--data", str(self.data), "--http", f"{self.host}:0"),
             *("--workers", str(self.workers), *self.options),
         ]
@@ -120,14 +123,15 @@ class Server:
         """End it as an operator would and return its exit status."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self._ended()
+        return self.wait()
 
     def kill(self) -> None:
         """Kill every process of it at once."""
         os.killpg(self.pid, signal.SIGKILL)
-        self._ended()
+        self.wait()
 
-    def _ended(self) -> int:
+    def wait(self) -> int:
+        """Wait for its end and return its exit status."""
         assert self.process is not None
         status = self.process.wait(60)
         assert self.process.stdout is not None
@@ -158,6 +162,19 @@ class Server:
         finally:
             catalog.close()
         return str(user.uuid), key
+
+    def run(self, *words: str) -> str:
+        """Run an operator's command on the data folder and return what it prints."""
+        ended = subprocess.run(
+            [*COMMAND, *words, "--data", str(self.data)],
+            capture_output=True,
+            text=True,
+            env=self.env,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 0, ended
+        return ended.stdout
 
     def api(
         self,

@@ -138,6 +138,7 @@ class _Child:
     body: Callable[[int], None]
     pid: int = 0
     started_at: float = 0.0
+    ready_fd: int = -1
 
 
 class _Tree:
@@ -164,15 +165,16 @@ class _Tree:
         gc.collect()
         gc.freeze()  # Keeps the collector from touching, and so copying, the shared pages.
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
-        pipes = {child.name: self._spawn(child) for child in self._children}
+        for child in self._children:
+            self._spawn(child)
         deadline = time.monotonic() + READY_WITHIN_S
-        for name, pipe in pipes.items():
+        for child in self._children:
             left = max(0.0, deadline - time.monotonic())
-            is_ready = bool(select.select([pipe], [], [], left)[0]) and os.read(pipe, 1) == b"1"
-            os.close(pipe)
-            if not is_ready:
+            has_word = bool(select.select([child.ready_fd], [], [], left)[0])
+            if not has_word or os.read(child.ready_fd, 1) != b"1":
                 self._end()
-                raise SetupFailed(reason=f"the process {name} did not start; the log says why")
+                reason = f"the process {child.name} did not start; the log says why"
+                raise SetupFailed(reason=reason)
 
     def watch(self) -> None:
         """Restart children that die, until a signal says to end; then end them."""
@@ -184,19 +186,21 @@ class _Tree:
                 _log.error("process %s (pid %d) died; starting it again", child.name, child.pid)
                 if time.monotonic() - child.started_at < _RESPAWN_PAUSE_S:
                     time.sleep(_RESPAWN_PAUSE_S)
-                os.close(self._spawn(child))
+                os.close(child.ready_fd)
+                self._spawn(child)
         self._end()
 
-    def _spawn(self, child: _Child) -> int:
-        ready_read, ready_write = os.pipe()
+    def _spawn(self, child: _Child) -> None:
+        # The reading end stays open as long as the child lives, whether anybody listens or not.
+        child.ready_fd, ready_write = os.pipe()
         child.started_at = time.monotonic()
         child.pid = os.fork()
         if child.pid:
             os.close(ready_write)
-            return ready_read
+            return
         status = 1
         try:
-            os.close(ready_read)
+            os.close(child.ready_fd)
             os.close(self._lifeline_end)
             # A Ctrl-C goes to the whole group; the parent alone acts on it.
             signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGINT})

@@ -2,10 +2,12 @@
 
 import os
 import random
+import sys
 import threading
 import time
 
 import pytest
+
 from faults.crash_load import OWNERS, Acknowledged, Imager, Owner
 
 KILLS = 50
@@ -37,4 +39,4 @@ def test_nothing_acknowledged_is_lost_when_everything_is_killed(make_server, see
             client.verify()
         assert is_alive, "the load came to a stop"
 
-    print(f"{kills} kills, {acknowledged.count} operations answered")
+    sys.stderr.write(f"{kills} kills, {acknowledged.count} operations answered\n")
