@@ -4,51 +4,28 @@
 service runs or not.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import click
 
 from drivebay import folder, settings
-from drivebay.catalog import Catalog
+from drivebay.catalog import Catalog, Transaction
 from drivebay.catalog import drives as drive_rows
 from drivebay.catalog import users as user_rows
-from drivebay.errors import DrivebayError, SetupFailed
-from drivebay.model import EVERYONE, ClaimType, Drive, DriveState, Standard
+from drivebay.cli.output import Cell, print_json, print_table
+from drivebay.client.errors import NotFound, SettingsRefused
+from drivebay.errors import SetupFailed
+from drivebay.model import EVERYONE, ClaimType, Drive, DriveState, Standard, User
 from drivebay.service import accounts
 from drivebay.units import parse_size
 from drivebay.wire import parse_uuid
 
 Command = Callable[..., None]
-
-
-class _Failed(click.ClickException):
-    """A sentence, a hint, exit status 1."""
-
-    def __init__(self, failure: DrivebayError) -> None:
-        super().__init__(str(failure))
-        self.hint = getattr(failure, "hint", "")
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"drivebay: {self.format_message()}", file=file, err=file is None)
-        if self.hint:
-            click.echo(f"hint: {self.hint}", file=file, err=file is None)
-
-
-def _told(function: Command) -> Command:
-    @wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except DrivebayError as failure:
-            raise _Failed(failure) from failure
-
-    return wrapper
+Row = dict[str, Any]
+"""What is printed of one thing, key by key."""
 
 
 def _setting_options(*names: str) -> Callable[[Command], Command]:
@@ -74,13 +51,33 @@ def _setting_options(*names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-_folder_options = _setting_options("data")
+_data_options = _setting_options("data")
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
+def _folder_options(function: Command) -> Command:
+    return _json_option(_data_options(function))
+
+
+def _settings(given: dict[str, Any], config: Path | None) -> settings.Settings:
+    try:
+        return settings.load(given, config)
+    except SetupFailed as failure:
+        raise SettingsRefused(reason=failure.reason, hint=failure.hint) from failure
+
+
 @contextmanager
-def _catalog(data: str | None, config: Path | None) -> Iterator[tuple[Catalog, settings.Settings]]:
-    loaded = settings.load({"data": data}, config)
+def _catalog(
+    data: str | None, config: Path | None, *, may_make: bool = False
+) -> Iterator[tuple[Catalog, settings.Settings]]:
+    loaded = _settings({"data": data}, config)
+    # A mistyped folder must not become one with users of its own.
+    if not may_make and not (loaded.data / "catalog.sqlite").exists():
+        raise NotFound(
+            status=404,
+            message=f"{loaded.data} is no data folder",
+            hint="name it with --data; the service makes it at its first start",
+        )
     folder.prepare(loaded.data)
     catalog = folder.catalog_of(loaded.data)
     try:
@@ -91,7 +88,6 @@ def _catalog(data: str | None, config: Path | None) -> Iterator[tuple[Catalog, s
 
 @click.command()
 @_setting_options()
-@_told
 def serve(config: Path | None, **given: str | None) -> None:
     """Run the service on this machine.
 
@@ -104,9 +100,9 @@ def serve(config: Path | None, **given: str | None) -> None:
     what is in flight.
     """
     # The service's libraries take a while to import, and no other command needs them.
-    from drivebay import serve as service
+    from drivebay import serve as service  # noqa: PLC0415
 
-    service.run(settings.load(given, config))
+    service.run(_settings(given, config))
 
 
 @click.group()
@@ -117,81 +113,67 @@ def user() -> None:
 @user.command("add")
 @click.argument("name", default="")
 @_folder_options
-@_told
-def user_add(name: str, data: str | None, config: Path | None) -> None:
+def user_add(name: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
     """Make a user; prints UUID:KEY, the only time that the key is shown.
 
     \b
     drivebay user add alice
     drivebay user add --data /srv/drives
     """
-    with _catalog(data, config) as (catalog, loaded), catalog.write() as tx:
+    with _catalog(data, config, may_make=True) as (catalog, loaded), catalog.write() as tx:
         added, key = accounts.add(
             tx, name, drives=loaded.quota_drives or None, size_bytes=loaded.quota_bytes or None
         )
-    click.echo(f"{added.uuid}:{key}")
+    _show_key(added, key, as_json=as_json)
 
 
 @user.command("list")
 @_folder_options
-@_json_option
-@_told
 def user_list(data: str | None, config: Path | None, *, as_json: bool) -> None:
     """List the users with what they have and may have.
 
     \b
     drivebay user list
     drivebay user list --json
+
+    In a pipe each line is uuid, name, true or false for enabled, drives, the quota of drives, bytes
+    and the quota of bytes, with tabs between them.
     """
     with _catalog(data, config) as (catalog, _), catalog.read() as tx:
-        rows = [
-            {
-                "user": str(row.uuid),
-                "name": row.name,
-                "enabled": row.enabled,
-                "drives": (usage := drive_rows.usage(tx, row.uuid)).drives,
-                "quota_drives": row.quota_drives,
-                "bytes": usage.size_bytes,
-                "quota_bytes": row.quota_bytes,
-            }
-            for row in user_rows.listed(tx)
-        ]
-    _print(rows, as_json=as_json)
+        rows = [_user_row(tx, row) for row in user_rows.listed(tx)]
+    _print(rows, as_json=as_json, sizes=("bytes", "quota_bytes"))
 
 
 @user.command("disable")
 @click.argument("user")
 @_folder_options
-@_told
-def user_disable(user: str, data: str | None, config: Path | None) -> None:
+def user_disable(user: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
     """Refuse the user's requests from now on; the drives stay.
 
     \b
     drivebay user disable alice
     drivebay user disable 2164ce57-591c-43ee-ade5-e2fe0ee13c3e --data /srv/drives
     """
-    _change_user(user, data, config, enabled=False)
+    _change_user(user, data, config, as_json=as_json, enabled=False)
 
 
 @user.command("enable")
 @click.argument("user")
 @_folder_options
-@_told
-def user_enable(user: str, data: str | None, config: Path | None) -> None:
+def user_enable(user: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
     """Answer the user's requests again.
 
     \b
     drivebay user enable alice
     drivebay user enable 2164ce57-591c-43ee-ade5-e2fe0ee13c3e --data /srv/drives
     """
-    _change_user(user, data, config, enabled=True)
+    _change_user(user, data, config, as_json=as_json, enabled=True)
 
 
 @user.command("rotate-key")
 @click.argument("user")
 @_folder_options
-@_told
-def user_rotate_key(user: str, data: str | None, config: Path | None) -> None:
+def user_rotate_key(user: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
     """Give the user a new key; prints UUID:KEY, and the old key is refused at once.
 
     \b
@@ -199,9 +181,9 @@ def user_rotate_key(user: str, data: str | None, config: Path | None) -> None:
     drivebay user rotate-key alice --data /srv/drives
     """
     with _catalog(data, config) as (catalog, _), catalog.write() as tx:
-        named = accounts.named(tx, user)
+        named = _named(tx, user)
         key = accounts.rotate_key(tx, named)
-    click.echo(f"{named.uuid}:{key}")
+    _show_key(named, key, as_json=as_json)
 
 
 @user.command("quota")
@@ -209,9 +191,14 @@ def user_rotate_key(user: str, data: str | None, config: Path | None) -> None:
 @click.option("--drives", metavar="N", help="Drives that the user may have, or 'none'.")
 @click.option("--bytes", "size", metavar="BYTES", help="Bytes with k, M, G or T, or 'none'.")
 @_folder_options
-@_told
 def user_quota(
-    user: str, drives: str | None, size: str | None, data: str | None, config: Path | None
+    user: str,
+    drives: str | None,
+    size: str | None,
+    data: str | None,
+    config: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Set how many drives and bytes the user may have; what is over stays.
 
@@ -219,22 +206,61 @@ def user_quota(
     drivebay user quota alice --drives 10 --bytes 100G
     drivebay user quota alice --bytes none
     """
-    changes: dict[str, int | None] = {}
-    try:
-        if drives is not None:
-            changes["quota_drives"] = None if drives == "none" else parse_size(drives)
-        if size is not None:
-            changes["quota_bytes"] = None if size == "none" else parse_size(size)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    given = {"quota_drives": drives, "quota_bytes": size}
+    changes = {key: _quota(text) for key, text in given.items() if text is not None}
     if not changes:
         raise click.UsageError("give --drives, --bytes or both")
-    _change_user(user, data, config, **changes)
+    _change_user(user, data, config, as_json=as_json, **changes)
 
 
-def _change_user(name: str, data: str | None, config: Path | None, **changes: Any) -> None:
+def _quota(text: str) -> int | None:
+    return None if text == "none" else _size(text)
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _named(tx: Transaction, name: str) -> User:
+    found = user_rows.find(tx, name)
+    if found is None:
+        hint = "'drivebay user list' shows the users"
+        raise NotFound(status=404, message=f"there is no user {name}", hint=hint)
+    return found
+
+
+def _user_row(tx: Transaction, user: User) -> Row:
+    usage = drive_rows.usage(tx, user.uuid)
+    return {
+        "user": str(user.uuid),
+        "name": user.name,
+        "enabled": user.enabled,
+        "drives": usage.drives,
+        "quota_drives": user.quota_drives,
+        "bytes": usage.size_bytes,
+        "quota_bytes": user.quota_bytes,
+    }
+
+
+def _show_key(user: User, key: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"user": str(user.uuid), "name": user.name, "key": key})
+    else:
+        click.echo(f"{user.uuid}:{key}")
+
+
+def _change_user(
+    name: str, data: str | None, config: Path | None, *, as_json: bool, **changes: Any
+) -> None:
     with _catalog(data, config) as (catalog, _), catalog.write() as tx:
-        user_rows.change(tx, accounts.named(tx, name).uuid, **changes)
+        uuid = _named(tx, name).uuid
+        user_rows.change(tx, uuid, **changes)
+        row = _user_row(tx, _named(tx, str(uuid)))
+    if as_json:
+        print_json(row)
 
 
 @click.group()
@@ -248,15 +274,15 @@ def standard() -> None:
 @click.option("--gzip", is_flag=True, help="The drive holds a gzip stream, to image with gunzip.")
 @click.option("--rawsize", metavar="BYTES", help="How long the stream is when unpacked.")
 @_folder_options
-@_told
-def standard_add(
+def standard_add(  # noqa: PLR0913 - its options
     drive: str,
+    *,
     media: str,
     rawsize: str | None,
     data: str | None,
     config: Path | None,
-    *,
     gzip: bool,
+    as_json: bool,
 ) -> None:
     """Mark a drive as standard: listed for everybody, readable and imageable by all.
 
@@ -264,38 +290,31 @@ def standard_add(
     drivebay standard add 0012e24a-6eae-4279-9912-3432f698cec8
     drivebay standard add 0012e24a-6eae-4279-9912-3432f698cec8 --gzip --rawsize 2G
     """
-    try:
-        size = None if rawsize is None else parse_size(rawsize)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    size = None if rawsize is None else _size(rawsize)
     marked = Standard(media=media, format="gzip" if gzip else "", rawsize=size)
-    with _catalog(data, config) as (catalog, _), catalog.write() as tx:
-        row = _ready(drive_rows.get(tx, _uuid(drive)), drive)
-        drive_rows.change(
-            tx, row.uuid, standard=marked, readers=(EVERYONE,), claim_type=ClaimType.SHARED
-        )
+    values = {"standard": marked, "readers": (EVERYONE,), "claim_type": ClaimType.SHARED}
+    changed = _change_drive(drive, data, config, values)
+    if as_json:
+        print_json(_standard_row(changed))
 
 
 @standard.command("remove")
 @click.argument("drive")
 @_folder_options
-@_told
-def standard_remove(drive: str, data: str | None, config: Path | None) -> None:
+def standard_remove(drive: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
     """Make a standard drive an ordinary one that only its owner may read.
 
     \b
     drivebay standard remove 0012e24a-6eae-4279-9912-3432f698cec8
     drivebay standard remove 0012e24a-6eae-4279-9912-3432f698cec8 --data /srv/drives
     """
-    with _catalog(data, config) as (catalog, _), catalog.write() as tx:
-        row = _ready(drive_rows.get(tx, _uuid(drive)), drive)
-        drive_rows.change(tx, row.uuid, standard=None, readers=())
+    changed = _change_drive(drive, data, config, {"standard": None, "readers": ()})
+    if as_json:
+        print_json({"drive": str(changed.uuid), "name": changed.name})
 
 
 @standard.command("list")
 @_folder_options
-@_json_option
-@_told
 def standard_list(data: str | None, config: Path | None, *, as_json: bool) -> None:
     """List the standard drives.
 
@@ -304,21 +323,20 @@ def standard_list(data: str | None, config: Path | None, *, as_json: bool) -> No
     drivebay standard list --json
     """
     with _catalog(data, config) as (catalog, _), catalog.read() as tx:
-        drives = drive_rows.standard(tx)
-    _print(
-        [
-            {
-                "drive": str(row.uuid),
-                "name": row.name,
-                "size": row.size,
-                "media": row.standard.media if row.standard else "",
-                "format": row.standard.format if row.standard else "",
-                "rawsize": row.standard.rawsize if row.standard else None,
-            }
-            for row in drives
-        ],
-        as_json=as_json,
-    )
+        rows = [_standard_row(row) for row in drive_rows.standard(tx)]
+    _print(rows, as_json=as_json, sizes=("size", "rawsize"))
+
+
+def _standard_row(drive: Drive) -> Row:
+    marked = drive.standard
+    return {
+        "drive": str(drive.uuid),
+        "name": drive.name,
+        "size": drive.size,
+        "media": marked.media if marked else "",
+        "format": marked.format if marked else "",
+        "rawsize": marked.rawsize if marked else None,
+    }
 
 
 @click.group()
@@ -328,8 +346,6 @@ def fault() -> None:
 
 @fault.command("list")
 @_folder_options
-@_json_option
-@_told
 def fault_list(data: str | None, config: Path | None, *, as_json: bool) -> None:
     """List the drives that are out of service, with the reason.
 
@@ -338,47 +354,67 @@ def fault_list(data: str | None, config: Path | None, *, as_json: bool) -> None:
     drivebay fault list --json
     """
     with _catalog(data, config) as (catalog, _), catalog.read() as tx:
-        rows = [
-            {"drive": str(row.uuid), "user": str(row.owner), "store": row.store, "fault": row.fault}
-            for row in drive_rows.all_ready(tx)
-            if row.fault
-        ]
+        rows = [_fault_row(row) for row in drive_rows.all_ready(tx) if row.fault]
     _print(rows, as_json=as_json)
 
 
 @fault.command("clear")
 @click.argument("drive")
 @_folder_options
-@_told
-def fault_clear(drive: str, data: str | None, config: Path | None) -> None:
+def fault_clear(drive: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
     """Put a drive back into service once its store and its content have been checked.
 
     \b
     drivebay fault clear 0012e24a-6eae-4279-9912-3432f698cec8
     drivebay fault clear 0012e24a-6eae-4279-9912-3432f698cec8 --data /srv/drives
     """
-    with _catalog(data, config) as (catalog, _), catalog.write() as tx:
-        row = _ready(drive_rows.get(tx, _uuid(drive)), drive)
-        drive_rows.change(tx, row.uuid, fault="")
+    changed = _change_drive(drive, data, config, {"fault": ""})
+    if as_json:
+        print_json(_fault_row(changed))
 
 
-def _uuid(text: str) -> UUID:
+def _fault_row(drive: Drive) -> Row:
+    return {
+        "drive": str(drive.uuid),
+        "user": str(drive.owner),
+        "store": drive.store,
+        "fault": drive.fault,
+    }
+
+
+def _change_drive(
+    text: str, data: str | None, config: Path | None, values: dict[str, Any]
+) -> Drive:
+    """Change a drive that is there, and return it as it is then."""
     try:
-        return parse_uuid(text)
+        uuid = parse_uuid(text.lower())
     except ValueError as error:
         raise click.UsageError(f"{text!r} is not a drive's uuid") from error
+    with _catalog(data, config) as (catalog, _), catalog.write() as tx:
+        found = drive_rows.get(tx, uuid)
+        if found is None or found.state is not DriveState.READY:
+            raise NotFound(status=404, message=f"there is no drive {uuid}")
+        drive_rows.change(tx, uuid, **values)
+        changed = drive_rows.get(tx, uuid)
+    assert changed is not None, "a drive cannot go while its row is being changed"
+    return changed
 
 
-def _ready(drive: Drive | None, named: str) -> Drive:
-    if drive is None or drive.state is not DriveState.READY:
-        raise SetupFailed(reason=f"there is no drive {named}")
-    return drive
-
-
-def _print(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def _print(rows: list[Row], *, as_json: bool, sizes: tuple[str, ...] = ()) -> None:
+    """Print a table in which the columns *sizes* are bytes."""
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
-    for row in rows:
-        cells = ("-" if value is None else str(value) for value in row.values())
-        click.echo("\t".join(cells))
+    if rows:
+        print_table(
+            [key.upper().replace("_", " ") for key in rows[0]],
+            [[_cell(row[key], is_size=key in sizes) for key in row] for row in rows],
+        )
+
+
+def _cell(value: Any, *, is_size: bool) -> Cell:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return int(value) if is_size else str(value)

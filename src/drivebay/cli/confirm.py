@@ -20,20 +20,20 @@ def confirm_loss(record: Record, what: str, *, yes: bool) -> None:
     if yes:
         return
     name = str(record.get("name") or record["drive"])
-    answer = _ask(f"This will {what} {label(record)} ({record['drive']}).\nType {name} to go on: ")
+    loss = f"{what} {label(record)} ({record['drive']})"
+    answer = _ask(loss, f"This will {loss}.\nType {name} to go on: ")
     if answer != clean(name):
         raise LocalFailed(reason="not confirmed; nothing was changed")
 
 
 def confirm_replacing(path: str, *, yes: bool) -> None:
     """Ask before a local file is replaced; raises as `confirm_loss`."""
-    if not yes and _ask(f"{path} exists.  Type yes to replace it: ") != "yes":
+    if not yes and _ask(f"replace {path}", f"{path} exists.  Type yes to replace it: ") != "yes":
         raise LocalFailed(reason=f"{path} was left as it is")
 
 
-def _ask(question: str) -> str:
+def _ask(loss: str, question: str) -> str:
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-        message = clean(question.partition(".")[0]).removeprefix("This will ")
-        raise HintedUsageError(f"not without a yes: {message}", "repeat the command with --yes")
-    click.echo("\n".join(clean(line) for line in question.split("\n")) + " ", err=True, nl=False)
+        raise HintedUsageError(f"not without a yes: {loss}", "repeat the command with --yes")
+    click.echo("\n".join(clean(line) for line in question.split("\n")), err=True, nl=False)
     return sys.stdin.readline().strip()

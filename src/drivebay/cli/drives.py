@@ -52,7 +52,7 @@ def list_drives(app: App, tag: str | None, *, standard: bool) -> None:
     if rows:
         print_table(("DRIVE", "NAME", "SIZE", "STATUS", "TAGS"), rows)
     else:
-        app.note("no drives yet: make one with 'drivebay create NAME SIZE'")
+        app.note("no drives yet: make one with 'drivebay create --name NAME --size SIZE'")
 
 
 @click.command()
@@ -132,16 +132,16 @@ _shared_options = (
 
 
 @click.command()
-@click.argument("name")
-@click.argument("size", type=SIZE)
+@click.option("--name", metavar="NAME", default="", help="Its name; without one it has its uuid.")
+@click.option("--size", type=SIZE, metavar="SIZE", required=True, help="How many bytes it has.")
 @record_options
 @common()
 def create(app: App, name: str, size: int, values: dict[str, str]) -> None:
     """Create a drive of zeros and print its uuid.
 
     \b
-    drivebay create web 10G
-    drivebay create db 500G --tag prod --avoid web --user-data backup=daily
+    drivebay create --name web --size 10G
+    drivebay create --name db --size 500G --tag prod --avoid web --user-data backup=daily
 
     SIZE is in bytes, or with k, M, G or T in powers of 1024.
     """
@@ -220,7 +220,7 @@ def _changes(options: dict[str, Any]) -> dict[str, str | int]:
 @click.command()
 @click.argument("drives", metavar="DRIVE...", type=DRIVE, nargs=-1, required=True)
 @_yes
-@click.option("--dry-run", is_flag=True, help="Only say what would be destroyed.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be destroyed.")
 @common()
 def destroy(app: App, drives: Sequence[str], *, yes: bool, dry_run: bool) -> None:
     """Destroy drives; nothing of their bytes remains.
@@ -235,15 +235,17 @@ def destroy(app: App, drives: Sequence[str], *, yes: bool, dry_run: bool) -> Non
     with app.session() as session:
         records = [find_record(session, drive) for drive in drives]
         for record in records:
-            if dry_run:
-                app.note(f"would destroy {label(record)}, {format_size(int(record['size']))}")
-                continue
-            confirm_loss(record, "destroy", yes=yes)
-            session.destroy(str(record["drive"]))
+            if not dry_run:
+                confirm_loss(record, "destroy", yes=yes)
+                session.destroy(str(record["drive"]))
+                app.note(f"destroyed {label(record)}")
             done.append({"drive": record["drive"], "name": record.get("name", "")})
-            app.note(f"destroyed {label(record)}")
     if app.as_json:
         print_json(done)
+    elif dry_run:
+        sizes = [int(record["size"]) for record in records]
+        rows = [(str(d["drive"]), str(d["name"]), n) for d, n in zip(done, sizes, strict=True)]
+        print_table(("DRIVE", "NAME", "SIZE"), rows)
 
 
 def _shared_values(kwargs: dict[str, Any]) -> dict[str, Any]:

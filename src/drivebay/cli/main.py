@@ -79,7 +79,7 @@ class LazyGroup(click.Group):
         rows = []
         for name in _CLIENT:
             command = self.get_command(ctx, name)
-            rows.append((name, command.get_short_help_str(70) if command else ""))
+            rows.append((name, command.get_short_help_str(66) if command else ""))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
         with formatter.section("Commands on the service's machine"):

@@ -11,7 +11,7 @@ from drivebay.units import format_size, parse_size
 from drivebay.wire import Record, parse_uuid
 
 
-class DriveName(click.ParamType):
+class DriveName(click.ParamType[str]):
     """A drive as people name it."""
 
     name = "drive"
@@ -41,7 +41,7 @@ class DriveName(click.ParamType):
         return [CompletionItem(w, help=h) for w, h in words.items() if w.startswith(incomplete)]
 
 
-class ByteCount(click.ParamType):
+class ByteCount(click.ParamType[int]):
     """A size: digits, and at most one of k, M, G, T."""
 
     name = "size"

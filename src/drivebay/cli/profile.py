@@ -1,12 +1,15 @@
 """The commands on profiles: list, show, add, remove, default."""
 
+import contextlib
+import os
+import stat
 import sys
 
 import click
 
 from drivebay.cli.app import App, common
-from drivebay.cli.connection import config_path, parse_token
-from drivebay.cli.output import is_terminal, print_json, print_table
+from drivebay.cli.connection import Target, config_path, parse_token, required
+from drivebay.cli.output import clean, is_terminal, print_json, print_table
 from drivebay.client.errors import LocalFailed, SettingsRefused
 from drivebay.client.profiles import (
     Profile,
@@ -55,17 +58,25 @@ def list_profiles(app: App) -> None:
 @profile.command()
 @click.argument("name", required=False)
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
+@click.option("--curl", is_flag=True, help="Print user and key as a configuration of curl.")
 @common()
-def show(app: App, name: str | None, *, origin: bool) -> None:
-    """Show which service is called and as whom; never the key.
+def show(app: App, name: str | None, *, origin: bool, curl: bool) -> None:
+    """Show which service is called and as whom; the key with --curl alone.
 
     \b
     drivebay profile show --origin
-    drivebay profile show work --json
+    drivebay profile show --curl > curl.conf; curl -K curl.conf http://HOST:PORT/drives/list
+
+    A file that takes the key from --curl is closed to everybody but its owner.
     """
     if name is not None:
         app.profile = name
     target = app.target()
+    if curl:
+        if origin or app.as_json:
+            raise click.UsageError("--curl goes with neither --origin nor --json")
+        _print_curl(required(target))
+        return
     key = "set" if target.key else "not set"
     rows = [
         ("url", target.url, target.url_origin),
@@ -138,6 +149,16 @@ def default(app: App, name: str) -> None:
     app.note(f"profile {name} is the default now")
     if app.as_json:
         print_json({"name": name})
+
+
+def _print_curl(target: Target) -> None:
+    """Print what `curl -K` reads; the address is a comment, as curl would call it once more."""
+    fd = sys.stdout.fileno()
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        with contextlib.suppress(OSError):  # Somebody else's file, which its owner has opened.
+            os.fchmod(fd, 0o600)
+    quoted = f"{target.user}:{target.key}".replace("\\", "\\\\").replace('"', '\\"')
+    click.echo(f'# {clean(target.url)}\nuser = "{quoted}"')
 
 
 def _given_profile(url: str, user: str | None) -> Profile:

@@ -66,7 +66,7 @@ class Meter:
             return False
         self._shown_s = now
         self._samples.append((now, self.moved))
-        while len(self._samples) > 2 and now - self._samples[1][0] > _RATE_WINDOW_S:  # noqa: PLR2004
+        while len(self._samples) > 2 and now - self._samples[1][0] > _RATE_WINDOW_S:
             self._samples.popleft()
         return True
 
@@ -138,7 +138,7 @@ class Bar(Meter):
             parts.append(f"{format_size(self.holes)} of zeros")
         text = "  ".join(parts)
         room = min(_BAR_WIDTH_MAX, columns - len(self.label) - len(text) - 6)
-        if room < 5:  # noqa: PLR2004 - a shorter bar shows nothing
+        if room < 5:
             return f"{self.label}  {text}"[: max(columns, 0)]
         full, empty = self._blocks
         filled = room * self.percent() // 100

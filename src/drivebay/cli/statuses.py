@@ -1,6 +1,7 @@
 """Exit statuses: what they mean, and the one table that gives every failure its own."""
 
 from enum import IntEnum
+from typing import Self
 
 from drivebay import errors as service
 from drivebay.client import errors as client
@@ -23,7 +24,7 @@ class ExitStatus(IntEnum):
 
     meaning: str
 
-    def __new__(cls, value: int, meaning: str) -> "ExitStatus":
+    def __new__(cls, value: int, meaning: str) -> Self:
         """Keep *meaning* beside the number."""
         status = int.__new__(cls, value)
         status._value_ = value
@@ -50,6 +51,7 @@ STATUSES: dict[type[Exception], ExitStatus] = {
     client.SettingsRefused: ExitStatus.USAGE,
     client.NoCredentials: ExitStatus.NOT_ALLOWED,
     client.Interrupted: ExitStatus.INTERRUPTED,
+    service.InvalidInput: ExitStatus.USAGE,
     service.DrivebayError: ExitStatus.FAILED,
 }
 

@@ -62,6 +62,11 @@ def show_help(ctx: click.Context, words: tuple[str, ...]) -> None:
         click.echo("\n".join(environment_lines()))
     elif words == ("exit-statuses",):
         click.echo("\n".join(status_lines()))
+    elif words == ("reference",):
+        # Not listed: it makes docs/cli.md.
+        from drivebay.cli.reference import reference  # noqa: PLC0415 - no other command needs it
+
+        click.echo(reference(ctx.find_root().command), nl=False)
     else:
         _show_command(ctx.find_root(), words)
 
@@ -82,7 +87,7 @@ def _show_command(ctx: click.Context, words: tuple[str, ...]) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a shell; it completes drive names live.
+    """Print a shell's completion script; drive names complete live.
 
     \b
     source <(drivebay completion bash)

@@ -23,13 +23,20 @@ from drivebay.wire import Record
 @click.option("--name", metavar="NAME", help="The new drive's name.  [default: the file's name]")
 @click.option("--size", type=SIZE, metavar="SIZE", help="The new drive's size; how long stdin is.")
 @click.option("--drive", type=DRIVE, metavar="DRIVE", help="Overwrite this drive instead.")
-@click.option("--offset", type=SIZE, default=0, metavar="OFFSET", help="Resume here, with --drive.")
+@click.option(
+    "--offset",
+    type=SIZE,
+    default=0,
+    metavar="OFFSET",
+    help="Resume here, with --drive; what is before is only verified.",
+)
 @record_options
 @transfer_options
 @common(is_long=True)
 def upload(  # noqa: PLR0913 - its options
     app: App,
     file: str,
+    *,
     name: str | None,
     size: int | None,
     drive: str | None,
@@ -37,13 +44,13 @@ def upload(  # noqa: PLR0913 - its options
     values: dict[str, str],
     how: TransferOptions,
 ) -> None:
-    """Upload a file, a block device or stdin (-) onto a new drive, and print its uuid.
+    """Upload a file, device or stdin (-), and print the drive's uuid.
 
     \b
     drivebay upload disk.img --name web
     zcat disk.img.gz | drivebay upload - --name web --size 10G
 
-    Moves 4 MiB pieces over several connections, packs them where it pays, sends nothing for
+    FILE may be a block device; the length of a pipe must be given as SIZE.  Moves 4 MiB pieces over several connections, packs them where it pays, sends nothing for
     zeros, and reads back what it sent.  When it is stopped it prints the command that resumes.
     """
     if drive is None and offset:

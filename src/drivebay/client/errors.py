@@ -199,7 +199,7 @@ RETRY_AFTER_S_MAX = 30.0
 
 def from_status(status: int, headers: Mapping[str, str], body: bytes) -> ApiError:
     """Return the failure that an error reply stands for."""
-    other = RequestRefused if 400 <= status < 500 else ApiError  # noqa: PLR2004 - HTTP's classes
+    other = RequestRefused if 400 <= status < 500 else ApiError
     after = headers.get("Retry-After", "")
     text = body.decode("utf-8", "replace").strip()
     # The API answers errors with one plain sentence; a page of HTML comes from something else.

@@ -134,7 +134,7 @@ class PartialFile:
 
     def _keep(self, line: str) -> None:
         numbers = line.split(" ")
-        if len(numbers) != 3 or not all(n.isascii() and n.isdigit() for n in numbers):  # noqa: PLR2004
+        if len(numbers) != 3 or not all(n.isascii() and n.isdigit() for n in numbers):
             return
         offset, length, expected = (int(number[:20]) for number in numbers)
         # Only pieces of today's size and place fit into the plan of today.

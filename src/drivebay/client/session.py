@@ -143,7 +143,7 @@ class Session:
         reply = self._transport.request(
             method, path, body=body, headers=headers, limit=LISTING_BYTES_MAX
         )
-        if reply.status >= 400:  # noqa: PLR2004 - HTTP's classes
+        if reply.status >= 400:
             raise from_status(reply.status, reply.headers, reply.body)
         return reply
 
@@ -190,7 +190,7 @@ class Session:
         self._was_reached = True
         if reply.status == status:
             return reply
-        if reply.status < 400:  # noqa: PLR2004 - HTTP's classes
+        if reply.status < 400:
             where = reply.headers.get("Location", "")
             raise BadReply(
                 call=reply.call,

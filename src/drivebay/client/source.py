@@ -28,7 +28,10 @@ class Source(Protocol):
         """How many bytes there are."""
 
     def pieces(self, offset: int) -> Iterator[Piece]:
-        """Yield the pieces from *offset* to the end."""
+        """Yield the pieces from *offset*, a multiple of 4 MiB, to the end.
+
+        Pieces before *offset* come first when they could not be had again.
+        """
 
     def load(self, piece: Piece) -> bytes | None:
         """Return the bytes of *piece*, or None for a hole; threads may call this at once."""
@@ -86,14 +89,13 @@ class StreamSource:
         self.size = size
 
     def pieces(self, offset: int) -> Iterator[Piece]:
-        """Yield the pieces from *offset* to the end, which must come at *size*.
+        """Yield all pieces, also those before *offset*, to the end, which must come at *size*.
 
         Raises:
             LocalFailed: the stream is shorter or longer than it was said to be.
         """
-        for item in ranges(0, offset):
-            self._take(item)
-        for item in ranges(offset, self.size):
+        del offset
+        for item in ranges(0, self.size):
             yield Piece(item, self._take(item))
         if self._read(1):
             raise LocalFailed(reason=f"{self._name} has more than the {self.size} bytes announced")

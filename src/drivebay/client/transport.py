@@ -207,7 +207,7 @@ def _blocks(body: bytes) -> Iterator[bytes]:
 
 
 def _received(call: str, response: "urllib3.BaseHTTPResponse", limit: int) -> Reply:
-    is_error = response.status >= 400  # noqa: PLR2004 - HTTP's classes
+    is_error = response.status >= 400
     packed = response.headers.get("Content-Encoding", "identity")
     if packed != "identity":
         raise BadReply(call=call, reason=f"its body is packed with {packed!r}, which was not asked")
@@ -236,12 +236,14 @@ def _reason(error: BaseException) -> str:
 
     if isinstance(error, exceptions.IncompleteRead):
         return f"its answer ended {error.expected} bytes too early"
-    if isinstance(error, exceptions.TimeoutError):
+    # In urllib3 a refused connection is also a kind of timeout.
+    is_refused = isinstance(error, exceptions.NewConnectionError)
+    if isinstance(error, exceptions.TimeoutError) and not is_refused:
         return "it took too long"
     for inner in (error.__cause__, *error.args[::-1], error.__context__):
         if isinstance(inner, OSError) and inner.strerror:
             return str(inner.strerror)
-        if isinstance(inner, Exception) and not isinstance(inner, str):
+        if isinstance(inner, Exception):
             return _reason(inner)
     if isinstance(error, OSError) and error.strerror:
         return str(error.strerror)
