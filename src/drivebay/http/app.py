@@ -49,7 +49,7 @@ class App:
         except SlowReader:
             _log.warning("%s: a reader took too long", _name(scope))
             exchange.abort()
-        except Exception:
+        except Exception:  # noqa: BLE001 - the edge: whatever it was, the caller gets an answer
             _log.exception("%s: unexpected failure", _name(scope))
             sentence = "internal error; the service's log has more"
             await self._refuse(scope, exchange, Refusal(500, ErrorWord.SYSTEM, sentence))

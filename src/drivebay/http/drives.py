@@ -127,9 +127,11 @@ class DriveRoutes:
         await self._streams.small_body(request.receive)
         caller, drive = _caller(request), _drive(request, "drive")
         source = _drive(request, "source")
-        async with self._missing_first(drives.require_owned, caller, drive):
-            async with self._missing_first(drives.require_readable, caller, source):
-                conversion = _conversion(request)
+        async with (
+            self._missing_first(drives.require_owned, caller, drive),
+            self._missing_first(drives.require_readable, caller, source),
+        ):
+            conversion = _conversion(request)
         await self._streams.call(imaging.image, self._ctx, caller, drive, source, conversion)
         return replies.nothing()
 

@@ -6,9 +6,13 @@ connection whose body was not read in a way that loses the answer.  The parser s
 """
 
 import asyncio
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from drivebay.http.errors import Refusal, refused
 from drivebay.units import KIB, MIB
@@ -98,8 +102,11 @@ class DriveProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that cannot be framed, and close; after the answer before it, if any."""
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.keep_alive = False
+        del msg
+        # uvicorn's annotation leaves out the None that it begins with.
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
             self.flow.pause_reading()
             return
         refusal = self._refusal or refused(400, "the request is not well-formed HTTP")

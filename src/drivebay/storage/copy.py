@@ -5,6 +5,7 @@ Each copy calls *progress* with the bytes of the source that are done, after eve
 """
 
 from collections.abc import Callable, Generator, Iterator
+from typing import cast
 
 from isal import igzip_lib, isal_zlib
 
@@ -19,6 +20,9 @@ PIECE = 4 * MIB
 _LEVEL = 1
 _GZIP_WBITS = 31
 _GZIP_MAGIC = b"\x1f\x8b"
+
+# isal's stubs declare the class as an instance.
+_DAMAGED = cast("type[Exception]", igzip_lib.IsalError)
 
 Progress = Callable[[int], None]
 
@@ -160,7 +164,7 @@ class _Members:
         while True:
             try:
                 yield inner.decompress(data, PIECE)
-            except (igzip_lib.IsalError, EOFError) as error:
+            except (_DAMAGED, EOFError) as error:
                 raise InvalidInput(
                     reason=f"the source's gzip stream is damaged: {error}"
                 ) from error

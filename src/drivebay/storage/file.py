@@ -203,7 +203,7 @@ class FileStore:
         draft = self._path / f"{MARKER}.{secrets.token_hex(8)}"
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            with open(fd, "wb") as file:
+            with os.fdopen(fd, "wb") as file:
                 file.write(self._marker)
                 file.flush()
                 os.fsync(fd)
@@ -264,11 +264,10 @@ class FileStore:
 
     def volumes(self) -> Iterator[UUID]:
         with _failing("list its volumes", self._name):
-            names = os.listdir(self._path)
-        for name in names:
-            if name.endswith(_SUFFIX):
-                with suppress(ValueError):
-                    yield UUID(name.removesuffix(_SUFFIX))
+            files = list(self._path.glob(f"*{_SUFFIX}"))
+        for file in files:
+            with suppress(ValueError):
+                yield UUID(file.stem)
 
     def free(self) -> int:
         with _failing("measure its room", self._name):
