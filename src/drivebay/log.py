@@ -29,5 +29,8 @@ def start(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    if root.level > logging.DEBUG:
+        # Otherwise uvicorn tells of every worker, and of every request that is no HTTP.
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)
     # A log line that cannot be written (a full disk, a closed pipe) must not fail a request.
     logging.raiseExceptions = False

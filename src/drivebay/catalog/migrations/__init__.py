@@ -27,13 +27,13 @@ def upgrade(tx: Connection) -> None:
     Raises:
         SetupFailed: they are of a revision that this program does not know.
     """
-    # Alembic takes a third of a second to import, and is of no use once the tables are current.
+    # Alembic tells of every step and every plug-in, from its import on.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # It takes a third of a second to import, and is of no use once the tables are current.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
-    # It tells of every step, including that there is none to take.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config(attributes={"connection": tx})
     config.set_main_option("script_location", "drivebay.catalog:migrations")
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
