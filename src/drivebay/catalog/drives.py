@@ -126,7 +126,7 @@ def usage(tx: Connection, owner: UUID) -> Usage:
 
 
 _DRIVE_COLUMNS = (
-    drives.c.id,
+    drives.c.id.label("drive_id"),
     drives.c.uuid,
     drives.c.owner,
     drives.c.name,
@@ -138,7 +138,7 @@ _DRIVE_COLUMNS = (
     drives.c.user_data,
     drives.c.tier,
     drives.c.store,
-    drives.c.state,
+    drives.c.state.label("drive_state"),
     drives.c.wrapped_key,
     drives.c.fault,
     drives.c.standard_media,
@@ -204,7 +204,7 @@ def _from_row(row: Row[Any], taking_part: tuple[Job, ...]) -> Drive:
             media=row.standard_media, format=row.standard_format, rawsize=row.standard_rawsize
         )
     return Drive(
-        id=row[0],
+        id=row.drive_id,
         uuid=UUID(row.uuid),
         owner=UUID(row.owner),
         name=row.name,
@@ -216,7 +216,7 @@ def _from_row(row: Row[Any], taking_part: tuple[Job, ...]) -> Drive:
         user_data=json.loads(row.user_data),
         tier=row.tier,
         store=row.store,
-        state=DriveState(row[_DRIVE_COLUMNS.index(drives.c.state)]),
+        state=DriveState(row.drive_state),
         wrapped_key=row.wrapped_key,
         fault=row.fault,
         standard=standard_drive,
