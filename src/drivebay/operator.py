@@ -18,7 +18,7 @@ from drivebay.catalog import users as user_rows
 from drivebay.cli.output import Cell, print_json, print_table
 from drivebay.client.errors import NotFound, SettingsRefused
 from drivebay.errors import SetupFailed
-from drivebay.model import EVERYONE, ClaimType, Drive, DriveState, Standard, User
+from drivebay.model import EVERYONE, NAME_LENGTH_MAX, ClaimType, Drive, DriveState, Standard, User
 from drivebay.service import accounts
 from drivebay.units import parse_size
 from drivebay.wire import parse_uuid
@@ -114,12 +114,16 @@ def user() -> None:
 @click.argument("name", default="")
 @_folder_options
 def user_add(name: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
-    """Make a user; prints UUID:KEY, the only time that the key is shown.
+    """Make a user, and print UUID:KEY.
 
     \b
     drivebay user add alice
     drivebay user add --data /srv/drives
+
+    This is the only time that the key is shown.
     """
+    if len(name) > NAME_LENGTH_MAX or not name.isprintable():
+        raise click.UsageError(f"NAME is up to {NAME_LENGTH_MAX} characters that can be printed")
     with _catalog(data, config, may_make=True) as (catalog, loaded), catalog.write() as tx:
         added, key = accounts.add(
             tx, name, drives=loaded.quota_drives or None, size_bytes=loaded.quota_bytes or None
@@ -152,7 +156,7 @@ def user_disable(user: str, data: str | None, config: Path | None, *, as_json: b
 
     \b
     drivebay user disable alice
-    drivebay user disable 2164ce57-591c-43ee-ade5-e2fe0ee13c3e --data /srv/drives
+    drivebay user disable 2164ce57-591c-43ee-ade5-e2fe0ee13c3e
     """
     _change_user(user, data, config, as_json=as_json, enabled=False)
 
@@ -165,7 +169,7 @@ def user_enable(user: str, data: str | None, config: Path | None, *, as_json: bo
 
     \b
     drivebay user enable alice
-    drivebay user enable 2164ce57-591c-43ee-ade5-e2fe0ee13c3e --data /srv/drives
+    drivebay user enable 2164ce57-591c-43ee-ade5-e2fe0ee13c3e
     """
     _change_user(user, data, config, as_json=as_json, enabled=True)
 
@@ -174,11 +178,13 @@ def user_enable(user: str, data: str | None, config: Path | None, *, as_json: bo
 @click.argument("user")
 @_folder_options
 def user_rotate_key(user: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
-    """Give the user a new key; prints UUID:KEY, and the old key is refused at once.
+    """Give the user a new key, and print UUID:KEY.
 
     \b
     drivebay user rotate-key alice
     drivebay user rotate-key alice --data /srv/drives
+
+    The old key is refused at once.
     """
     with _catalog(data, config) as (catalog, _), catalog.write() as tx:
         named = _named(tx, user)
@@ -200,11 +206,13 @@ def user_quota(
     *,
     as_json: bool,
 ) -> None:
-    """Set how many drives and bytes the user may have; what is over stays.
+    """Set how many drives and bytes a user may have.
 
     \b
     drivebay user quota alice --drives 10 --bytes 100G
     drivebay user quota alice --bytes none
+
+    Drives past a new quota stay; no more can be made.
     """
     given = {"quota_drives": drives, "quota_bytes": size}
     changes = {key: _quota(text) for key, text in given.items() if text is not None}
@@ -270,7 +278,12 @@ def standard() -> None:
 
 @standard.command("add")
 @click.argument("drive")
-@click.option("--media", type=click.Choice(["disk", "cdrom"]), default="disk", show_default=True)
+@click.option(
+    "--media",
+    type=click.Choice(["disk", "cdrom"]),
+    default="disk",
+    help="What it holds.  [default: disk]",
+)
 @click.option("--gzip", is_flag=True, help="The drive holds a gzip stream, to image with gunzip.")
 @click.option("--rawsize", metavar="BYTES", help="How long the stream is when unpacked.")
 @_folder_options
@@ -284,11 +297,13 @@ def standard_add(  # noqa: PLR0913 - its options
     gzip: bool,
     as_json: bool,
 ) -> None:
-    """Mark a drive as standard: listed for everybody, readable and imageable by all.
+    """Mark a drive as standard.
 
     \b
     drivebay standard add 0012e24a-6eae-4279-9912-3432f698cec8
-    drivebay standard add 0012e24a-6eae-4279-9912-3432f698cec8 --gzip --rawsize 2G
+    drivebay standard add 0012e24a-6eae-4279-9912-3432f698cec8 --gzip
+
+    It is listed for everybody then, and everybody may read it and image from it.
     """
     size = None if rawsize is None else _size(rawsize)
     marked = Standard(media=media, format="gzip" if gzip else "", rawsize=size)
@@ -302,11 +317,13 @@ def standard_add(  # noqa: PLR0913 - its options
 @click.argument("drive")
 @_folder_options
 def standard_remove(drive: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
-    """Make a standard drive an ordinary one that only its owner may read.
+    """Make a standard drive an ordinary one again.
 
     \b
     drivebay standard remove 0012e24a-6eae-4279-9912-3432f698cec8
-    drivebay standard remove 0012e24a-6eae-4279-9912-3432f698cec8 --data /srv/drives
+    drivebay standard remove 0012e24a-6eae-4279-9912-3432f698cec8 --json
+
+    Only its owner may read it then.
     """
     changed = _change_drive(drive, data, config, {"standard": None, "readers": ()})
     if as_json:
@@ -362,11 +379,13 @@ def fault_list(data: str | None, config: Path | None, *, as_json: bool) -> None:
 @click.argument("drive")
 @_folder_options
 def fault_clear(drive: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
-    """Put a drive back into service once its store and its content have been checked.
+    """Put a drive back into service.
 
     \b
     drivebay fault clear 0012e24a-6eae-4279-9912-3432f698cec8
-    drivebay fault clear 0012e24a-6eae-4279-9912-3432f698cec8 --data /srv/drives
+    drivebay fault clear 0012e24a-6eae-4279-9912-3432f698cec8 --json
+
+    Check its store and its content first: a failed flush may have lost what was written.
     """
     changed = _change_drive(drive, data, config, {"fault": ""})
     if as_json:
@@ -400,6 +419,10 @@ def _change_drive(
     return changed
 
 
+# The column before each says of what it is the most.
+_HEADERS = {"quota_drives": "MAX", "quota_bytes": "MAX"}
+
+
 def _print(rows: list[Row], *, as_json: bool, sizes: tuple[str, ...] = ()) -> None:
     """Print a table in which the columns *sizes* are bytes."""
     if as_json:
@@ -407,7 +430,7 @@ def _print(rows: list[Row], *, as_json: bool, sizes: tuple[str, ...] = ()) -> No
         return
     if rows:
         print_table(
-            [key.upper().replace("_", " ") for key in rows[0]],
+            [_HEADERS.get(key, key.upper()) for key in rows[0]],
             [[_cell(row[key], is_size=key in sizes) for key in row] for row in rows],
         )
 

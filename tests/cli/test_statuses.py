@@ -85,7 +85,8 @@ def test_5_is_temporary(cli: Cli):
     run = cli("list", "--url", f"http://127.0.0.1:{port}")
 
     assert run.status == 5
-    assert run.err == f"drivebay: cannot reach http://127.0.0.1:{port}: Connection refused\n"
+    assert f"drivebay: cannot reach http://127.0.0.1:{port}: Connection refused\n" in run.err
+    assert "hint: is the service running?" in run.err
 
 
 def test_6_is_a_conflict(cli: Cli):

@@ -108,7 +108,7 @@ def test_a_bar_is_drawn_on_a_terminal_and_taken_away_at_the_end(cli: Cli, image:
     assert run.text == cli.info("web")["drive"] + "\n"
     assert re.search(r"\ruploading  \[█+░*\]  +\d+ %  \d.* MiB/22 MiB", run.err)
     assert "\rverifying  [" in run.err
-    assert re.search(r"\r\x1b\[Kuploaded 22 MiB in .* verified; .* of zeros were not sent", run.err)
+    assert re.search(r"\r\x1b\[Kuploaded 22 MiB in .* verified; .* of zeros not sent", run.err)
 
 
 def test_no_line_of_the_bar_is_wider_than_the_terminal(cli: Cli, image: Path):

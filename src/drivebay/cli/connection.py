@@ -13,6 +13,7 @@ from drivebay.settings import client_config_file
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
+_CONFIG_VARIABLES = ("DRIVEBAY_CONFIG", "XDG_CONFIG_HOME")
 _TOKEN_BYTES_MAX = 4096
 _TOKEN_COMMAND_TIMEOUT_S = 60
 
@@ -35,6 +36,11 @@ def config_path() -> Path:
     return client_config_file()
 
 
+def config_origin() -> str:
+    """Return what says that it is this file."""
+    return next((name for name in _CONFIG_VARIABLES if os.environ.get(name)), "default")
+
+
 def resolve(profile: str | None, url: str | None) -> Target:
     """Return the target that the flags --profile and --url, the environment and the file name.
 
@@ -54,7 +60,7 @@ def resolve(profile: str | None, url: str | None) -> Target:
             reason=f"there is no profile {name!r} (from {name_origin})",
             hint=f"the profiles in {config_path()}: {known}",
         )
-    where = f"profile {name} in {config_path()}"
+    where = f"profile {name}"
     if profile is not None:
         environ = {}
     address, address_origin = _url(url, environ, chosen, where)

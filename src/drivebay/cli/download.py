@@ -6,8 +6,8 @@ import click
 
 from drivebay.cli.app import App, common
 from drivebay.cli.confirm import confirm_replacing
-from drivebay.cli.files import stdout_fd
-from drivebay.cli.naming import DRIVE, HintedUsageError, find_record, label
+from drivebay.cli.files import check_target, stdout_fd
+from drivebay.cli.naming import DRIVE, find_record, label
 from drivebay.cli.output import print_json
 from drivebay.cli.statuses import ExitStatus
 from drivebay.cli.transfers import Stopwatch, TransferOptions, transfer_options, watched
@@ -28,14 +28,16 @@ def download(app: App, drive: str, file: str, how: TransferOptions) -> None:
     drivebay download web - | gzip > web.img.gz
 
     Until it is whole the file is called FILE.part; the same command goes on where it stopped.
-    Zeros become holes.  The file is read back from disk and compared with what was received.
+    Zeros become holes.  FILE is read back from disk and compared with what was received.
     """
     fd = stdout_fd() if file == "-" else None
     if fd is not None and app.as_json:
         raise click.UsageError("--json cannot share stdout with the drive's bytes: name a file")
     target = Path(file)
     if fd is None:
-        _check_target(target, yes=how.yes)
+        check_target(target, f"drivebay download {drive} -")
+        if target.exists():
+            confirm_replacing(file, yes=how.yes)
     with how.session(app) as session:
         record = find_record(session, drive)
         work = Download(session=session, record=record, connections=how.connections)
@@ -64,13 +66,3 @@ def _resume(app: App, record: Record, file: str, how: TransferOptions) -> list[s
     name = f"./{file}" if file[:1] == "-" != file else file
     words = ["drivebay", "download", str(record["drive"]), name]
     return [*words, *yes, *verify, *app.same_service()]
-
-
-def _check_target(target: Path, *, yes: bool) -> None:
-    if target.is_dir():
-        raise click.UsageError(f"{target} is a folder: name the file in it")
-    if target.exists() and not target.is_file():
-        hint = f"drivebay download DRIVE - | dd of={target} bs=4M"
-        raise HintedUsageError(f"{target} is not a regular file", hint)
-    if target.exists():
-        confirm_replacing(str(target), yes=yes)

@@ -15,7 +15,7 @@ from drivebay.model import EVERYONE
 from drivebay.units import format_size
 from drivebay.wire import Record
 
-_yes = click.option("--yes", is_flag=True, help="Do not ask; needed where nobody can be asked.")
+_yes = click.option("-y", "--yes", is_flag=True, help="Do not ask; needed in scripts.")
 
 
 @click.command("list")
@@ -95,13 +95,13 @@ def record_options(function: Command) -> Command:
             metavar="DRIVE",
             type=DRIVE,
             multiple=True,
-            help="Place it on other hardware than this drive; may be repeated.",
+            help="Keep off this drive's hardware; may be repeated.",
         ),
         click.option("--tier", metavar="TIER", help="Kept and shown, as old tools send it."),
         click.option(
             "--cipher",
             type=click.Choice(["aes-xts-plain", "none"]),
-            help="How it is encrypted at rest.  [default: aes-xts-plain]",
+            help="Encryption at rest.  [default: aes-xts-plain]",
         ),
         *_shared_options,
     ):
@@ -114,14 +114,14 @@ _shared_options = (
         "--user-data",
         metavar="KEY=VALUE",
         multiple=True,
-        help="Set user:KEY; an empty value removes it; may be repeated.",
+        help="Set user:KEY; may be repeated.",
     ),
     click.option("--tag", metavar="TAG", multiple=True, help="A tag; may be repeated."),
     click.option(
         "--reader",
         metavar="USER",
         multiple=True,
-        help="The uuid of a user who may read it, or 'all'; may be repeated.",
+        help="A user's uuid, or 'all'; may be repeated.",
     ),
     click.option(
         "--claim-type",
@@ -141,7 +141,7 @@ def create(app: App, name: str, size: int, values: dict[str, str]) -> None:
 
     \b
     drivebay create --name web --size 10G
-    drivebay create --name db --size 500G --tag prod --avoid web --user-data backup=daily
+    drivebay create --name db --size 500G --tag prod --avoid web
 
     SIZE is in bytes, or with k, M, G or T in powers of 1024.
     """
@@ -184,8 +184,8 @@ def set_drive(app: App, drive: str, *, yes: bool, **options: Any) -> None:
     drivebay set web --size 20G --tag prod
     drivebay set web --name www --user-data backup= --no-readers
 
-    Tags and readers replace those that were there.  A smaller size loses the bytes behind it, so
-    it asks for the drive's name first; without a terminal it needs --yes.
+    Tags and readers replace those that were there; an empty VALUE removes its KEY.  A smaller size
+    loses the bytes behind it, so it asks for the drive's name first; in a script it needs --yes.
     """
     changes = _changes(options)
     with app.session() as session:
@@ -229,11 +229,13 @@ def destroy(app: App, drives: Sequence[str], *, yes: bool, dry_run: bool) -> Non
     drivebay destroy web
     drivebay destroy web db --yes
 
-    Asks for each drive's name first; without a terminal it needs --yes.
+    Asks for each drive's name first; in a script it needs --yes.
     """
     done = []
     with app.session() as session:
-        records = [find_record(session, drive) for drive in drives]
+        found = [find_record(session, drive) for drive in drives]
+        # A drive that was named twice is destroyed once.
+        records = list({record["drive"]: record for record in found}.values())
         for record in records:
             if not dry_run:
                 confirm_loss(record, "destroy", yes=yes)

@@ -54,6 +54,19 @@ def opened_input(argument: str) -> Iterator[Input]:
         os.close(fd)
 
 
+def check_target(target: Path, command: str) -> None:
+    """Refuse a *target* that no file can be renamed to; *command* prints the bytes instead.
+
+    Raises:
+        UsageError: it is a folder, a device or another thing that is no regular file.
+    """
+    if target.is_dir():
+        raise click.UsageError(f"{target} is a folder: name the file in it")
+    if target.exists() and not target.is_file():
+        hint = f"{command} | dd of={target} bs=4M"
+        raise HintedUsageError(f"{target} is not a regular file", hint)
+
+
 def stdout_fd() -> int:
     """Return stdout for a drive's bytes.
 

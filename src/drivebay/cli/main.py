@@ -101,14 +101,12 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    _open_closed_streams()
     _print_anything()
     app = App()
     try:
         status = cli.main(args, prog_name="drivebay", standalone_mode=False, obj=app)
         sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return ExitStatus.USAGE
     except click.ClickException as error:
         return _refused(error)
     except (ClientError, DrivebayError) as failure:
@@ -118,14 +116,16 @@ def main(args: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("drivebay: interrupted", err=True)
         return ExitStatus.INTERRUPTED
-    except BrokenPipeError:
-        return _reader_left()
+    except OSError as error:
+        return _stopped(error)
     return status if isinstance(status, int) else ExitStatus.DONE
 
 
 def _refused(error: click.ClickException) -> int:
     """Say what is wrong with the words of the command."""
-    if not isinstance(error, click.UsageError):
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) or not isinstance(
+        error, click.UsageError
+    ):
         error.show()
         return error.exit_code
     click.echo(f"drivebay: {clean(error.format_message())}", err=True)
@@ -135,11 +135,23 @@ def _refused(error: click.ClickException) -> int:
     return ExitStatus.USAGE
 
 
-def _reader_left() -> int:
-    """End quietly when whoever read stdout, such as `head`, has seen enough."""
+def _stopped(error: OSError) -> int:
+    """Say what could not be used; nothing when who read stdout, such as `head`, has seen enough."""
+    if not isinstance(error, BrokenPipeError):
+        # Such as a full disk behind stdout, or a folder that only somebody else may enter.
+        what = f"cannot use {error.filename}" if error.filename else "cannot write the output"
+        click.echo(f"drivebay: {clean(what)}: {error.strerror or error}", err=True)
     # Python flushes stdout once more at its end; that must not fail too.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitStatus.FAILED
+
+
+def _open_closed_streams() -> None:
+    """Put /dev/null in place of a stream that the caller has closed (`>&-`)."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+            setattr(sys, name, os.fdopen(fd, "w" if fd else "r", encoding="utf-8", closefd=False))
 
 
 def _print_anything() -> None:

@@ -8,7 +8,13 @@ import sys
 import click
 
 from drivebay.cli.app import App, common
-from drivebay.cli.connection import Target, config_path, parse_token, required
+from drivebay.cli.connection import (
+    Target,
+    config_origin,
+    config_path,
+    parse_token,
+    required,
+)
 from drivebay.cli.output import clean, is_terminal, print_json, print_table
 from drivebay.client.errors import LocalFailed, SettingsRefused
 from drivebay.client.profiles import (
@@ -61,13 +67,13 @@ def list_profiles(app: App) -> None:
 @click.option("--curl", is_flag=True, help="Print user and key as a configuration of curl.")
 @common()
 def show(app: App, name: str | None, *, origin: bool, curl: bool) -> None:
-    """Show which service is called and as whom; the key with --curl alone.
+    """Show which service is called, and as whom.
 
     \b
     drivebay profile show --origin
-    drivebay profile show --curl > curl.conf; curl -K curl.conf http://HOST:PORT/drives/list
+    drivebay profile show --curl > curl.conf; curl -K curl.conf URL/drives/list
 
-    A file that takes the key from --curl is closed to everybody but its owner.
+    Only --curl shows the key.  A file that takes it is closed to everybody but its owner.
     """
     if name is not None:
         app.profile = name
@@ -83,6 +89,7 @@ def show(app: App, name: str | None, *, origin: bool, curl: bool) -> None:
         ("user", target.user, target.token_origin),
         ("key", key, target.token_origin),
         ("profile", target.profile, target.profile_origin),
+        ("config", str(config_path()), config_origin()),
     ]
     if app.as_json:
         values = {

@@ -1,7 +1,6 @@
 """Progress of long commands: a bar on a terminal, one line at the end in a pipe, or JSON lines."""
 
 import os
-import shutil
 import sys
 import time
 from collections import deque
@@ -17,16 +16,16 @@ from drivebay.units import format_size
 
 FPS_MAX = 10.0
 _RATE_WINDOW_S = 5.0
-_BAR_WIDTH_MAX = 30
+_BAR_WIDTH_MIN, _BAR_WIDTH_MAX = 5, 30
 _HOUR_S, _MINUTE_S = 3600, 60
+_COLUMNS = 80
 
 option = click.option(
     "--progress",
     "progress_mode",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    show_default=True,
-    help="Show progress: on a terminal, always, or never.",
+    help="When to show progress.  [default: auto]",
 )
 
 
@@ -97,7 +96,7 @@ class Bar(Meter):
         super().__init__(clock)
         self._stream = stream
         self._interval_s = 1 / fps
-        self._columns = columns or (lambda: shutil.get_terminal_size().columns)
+        self._columns = columns or (lambda: _columns_of(stream))
         self._blocks = _blocks_for(stream)
         self._is_drawn = False
 
@@ -134,12 +133,15 @@ class Bar(Meter):
         parts = [f"{self.percent():3d} %", f"{format_size(self.done)}/{format_size(self.total)}"]
         if rate > 0:
             parts += [f"{format_size(int(rate))}/s", _clock_text((self.total - self.done) / rate)]
-        if self.holes:
-            parts.append(f"{format_size(self.holes)} of zeros")
         text = "  ".join(parts)
-        room = min(_BAR_WIDTH_MAX, columns - len(self.label) - len(text) - 6)
-        if room < 5:
+        holes = f"  {format_size(self.holes)} of zeros" if self.holes else ""
+        # The brackets, the blanks around them, and the one at the end.
+        room = columns - len(self.label) - len(text) - 6
+        if room - len(holes) >= _BAR_WIDTH_MIN:
+            room, text = room - len(holes), text + holes
+        if room < _BAR_WIDTH_MIN:
             return f"{self.label}  {text}"[: max(columns, 0)]
+        room = min(room, _BAR_WIDTH_MAX)
         full, empty = self._blocks
         filled = room * self.percent() // 100
         return f"{self.label}  [{full * filled}{empty * (room - filled)}]  {text}"
@@ -204,6 +206,14 @@ def _fps() -> float:
     except ValueError:
         return FPS_MAX
     return min(max(fps, 0.1), FPS_MAX) if fps == fps else FPS_MAX  # noqa: PLR0124 - not a NaN
+
+
+def _columns_of(stream: TextIO) -> int:
+    """Return how wide the terminal behind *stream* is; stdout may be a pipe."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _COLUMNS
+    except (OSError, ValueError):
+        return _COLUMNS
 
 
 def _blocks_for(stream: TextIO) -> tuple[str, str]:

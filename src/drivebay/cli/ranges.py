@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from drivebay.cli.app import App, common
-from drivebay.cli.files import opened_input, stdout_fd
+from drivebay.cli.files import check_target, opened_input, stdout_fd
 from drivebay.cli.naming import DRIVE, SIZE, find_uuid
 from drivebay.cli.output import print_json
 from drivebay.client.download import Download
@@ -34,6 +34,8 @@ def read(app: App, drive: str, offset: int, length: int, output: str | None) -> 
     if app.as_json and output is None:
         raise click.UsageError("--json cannot share stdout with the drive's bytes: add --output")
     fd = stdout_fd() if output is None else -1
+    if output is not None:
+        check_target(Path(output), f"drivebay read {drive} {offset} {length}")
     with app.session(retries=RETRIES) as session:
         uuid = find_uuid(session, drive)
         work = Download(session=session, record={"drive": uuid, "size": offset + length})

@@ -30,20 +30,24 @@ PRECEDENCE = (
     " 'drivebay profile show --origin' says where each value comes from."
 )
 
-_TOPICS = ("environment", "exit-statuses")
+
+def write_environment(page: click.HelpFormatter) -> None:
+    """Write the topic `environment`."""
+    with page.section("What the client commands take from the environment"):
+        page.write_dl(list(ENVIRONMENT.items()))
+    page.write_paragraph()
+    page.write_text(PRECEDENCE)
 
 
-def environment_lines() -> list[str]:
-    """Return the topic `environment`."""
-    size = max(map(len, ENVIRONMENT))
-    lines = [f"  {name.ljust(size)}  {text}" for name, text in ENVIRONMENT.items()]
-    return ["The environment of the client commands:", "", *lines, "", PRECEDENCE]
+def write_statuses(page: click.HelpFormatter) -> None:
+    """Write the topic `exit-statuses`."""
+    with page.section("What a command ends with"):
+        page.write_dl([(f"{status.value:3d}", status.meaning) for status in ExitStatus])
+    page.write_paragraph()
+    page.write_text("Any other status means that it failed.")
 
 
-def status_lines() -> list[str]:
-    """Return the topic `exit-statuses`."""
-    lines = [f"  {status.value:3d}  {status.meaning}" for status in ExitStatus]
-    return ["What a command ends with:", "", *lines, "", "Any other status means that it failed."]
+_TOPICS = {"environment": write_environment, "exit-statuses": write_statuses}
 
 
 @click.command("help")
@@ -58,10 +62,10 @@ def show_help(ctx: click.Context, words: tuple[str, ...]) -> None:
 
     The topics are: environment, exit-statuses.
     """
-    if words == ("environment",):
-        click.echo("\n".join(environment_lines()))
-    elif words == ("exit-statuses",):
-        click.echo("\n".join(status_lines()))
+    if len(words) == 1 and words[0] in _TOPICS:
+        page = ctx.make_formatter()
+        _TOPICS[words[0]](page)
+        click.echo(page.getvalue(), nl=False)
     elif words == ("reference",):
         # Not listed: it makes docs/cli.md.
         from drivebay.cli.reference import reference  # noqa: PLC0415 - no other command needs it

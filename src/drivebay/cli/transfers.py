@@ -1,6 +1,7 @@
 """What `upload` and `download` share: options, and how a stopped transfer says how to go on."""
 
 import functools
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from drivebay.cli.app import App, Command
+from drivebay.cli.output import clean
 from drivebay.cli.progress import chosen, close, summary, with_progress
 from drivebay.client.errors import ClientError, Interrupted, VerificationFailed
 from drivebay.client.session import Session
@@ -45,26 +47,26 @@ def transfer_options(function: Command) -> Command:
 
     decorated: Command = command
     for option in (
-        click.option("--yes", is_flag=True, help="Do not ask before overwriting."),
+        click.option("-y", "--yes", is_flag=True, help="Do not ask before overwriting."),
         with_progress,
         click.option(
             "--verify/--no-verify",
             default=True,
-            help="Read back and compare what was transferred.  [default: verify]",
+            help="Read back and compare.  [default: verify]",
         ),
         click.option(
             "--retries",
             type=click.IntRange(0, 100),
+            metavar="N",
             default=RETRIES,
-            show_default=True,
-            help="How often a failed piece is tried again.",
+            help=f"How often a failed piece is tried again.  [default: {RETRIES}]",
         ),
         click.option(
             "--connections",
             type=click.IntRange(1, CONNECTIONS_MAX),
+            metavar="N",
             default=CONNECTIONS,
-            show_default=True,
-            help="How many pieces are under way at once.",
+            help=f"Pieces under way at once, up to {CONNECTIONS_MAX}.  [default: {CONNECTIONS}]",
         ),
     ):
         decorated = option(decorated)
@@ -106,4 +108,11 @@ class Stopwatch:
 
 
 def _resume_hint(words: list[str]) -> str:
-    return f"resume with: {shlex.join(words)}"
+    return f"resume with: {' '.join(map(_quoted, words))}"
+
+
+def _quoted(word: str) -> str:
+    """Return *word* as a shell takes it, in characters that a terminal shows as they are."""
+    if clean(word) == word:
+        return shlex.quote(word)
+    return "$'" + "".join(f"\\x{byte:02x}" for byte in os.fsencode(word)) + "'"

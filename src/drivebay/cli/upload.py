@@ -28,7 +28,7 @@ from drivebay.wire import Record
     type=SIZE,
     default=0,
     metavar="OFFSET",
-    help="Resume here, with --drive; what is before is only verified.",
+    help="Resume here; what is before is only verified.",
 )
 @record_options
 @transfer_options
@@ -50,8 +50,9 @@ def upload(  # noqa: PLR0913 - its options
     drivebay upload disk.img --name web
     zcat disk.img.gz | drivebay upload - --name web --size 10G
 
-    FILE may be a block device; the length of a pipe must be given as SIZE.  Moves 4 MiB pieces over several connections, packs them where it pays, sends nothing for
-    zeros, and reads back what it sent.  When it is stopped it prints the command that resumes.
+    FILE may be a block device; the length of a pipe must be given as SIZE.  Moves 4 MiB pieces
+    over several connections, packs them where it pays, sends nothing for the zeros of a new drive,
+    and reads back what it sent.  When it is stopped it prints the command that resumes.
     """
     if drive is None and offset:
         raise click.UsageError("--offset needs --drive: a new drive starts at 0")
@@ -61,6 +62,8 @@ def upload(  # noqa: PLR0913 - its options
         source = open_source(given.name, given.fd, size)
         if source.size == 0:
             raise click.UsageError(f"{given.name} is empty, and a drive cannot be")
+        if size is not None and size < source.size:
+            raise click.UsageError(f"--size is less than the {source.size} bytes of {given.name}")
         if offset > source.size:
             raise click.UsageError(f"--offset is past the end of {given.name} at {source.size}")
         if drive is None:
@@ -79,11 +82,11 @@ def upload(  # noqa: PLR0913 - its options
             is_new=drive is None,
             connections=how.connections,
         )
-        _run(app, work, record, given, how)
+        _run(app, work, given, how)
         _show(app, session, record)
 
 
-def _run(app: App, work: Upload, record: Record, given: Input, how: TransferOptions) -> None:
+def _run(app: App, work: Upload, given: Input, how: TransferOptions) -> None:
     def resume() -> list[str]:
         length = ["--size", str(work.source.size)] if given.argument == "-" else []
         # A file called "-x" would be taken for an option.
@@ -100,10 +103,12 @@ def _run(app: App, work: Upload, record: Record, given: Input, how: TransferOpti
         work.run()
         if how.verify:
             work.verify()
+    if work.source.was_changed():
+        app.warn(f"{given.name} was written to while it was uploaded; the drive may be torn")
     sentence = watch.summary("uploaded", work.source.size - first)
-    holes = f"; {format_size(work.skipped)} of zeros were not sent" if work.skipped else ""
+    holes = f"; {format_size(work.skipped)} of zeros not sent" if work.skipped else ""
     verified = ", verified" if how.verify else ""
-    app.note(f"{sentence}{verified}{holes}: {label(record)}")
+    app.note(f"{sentence}{verified}{holes}")
 
 
 def _show(app: App, session: Session, record: Record) -> None:

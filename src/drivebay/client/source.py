@@ -36,6 +36,9 @@ class Source(Protocol):
     def load(self, piece: Piece) -> bytes | None:
         """Return the bytes of *piece*, or None for a hole; threads may call this at once."""
 
+    def was_changed(self) -> bool:
+        """Whether it was written to since it was opened, as far as that can be seen."""
+
 
 class FileSource:
     """A regular file or a block device, read by offset."""
@@ -44,6 +47,7 @@ class FileSource:
         self._fd = fd
         self._name = name
         self._is_sparse = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._seen = self._state()
         self.size = os.lseek(fd, 0, os.SEEK_END)
 
     def pieces(self, offset: int) -> Iterator[Piece]:
@@ -70,6 +74,14 @@ class FileSource:
             parts.append(part)
             offset, length = offset + len(part), length - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def was_changed(self) -> bool:
+        """Whether its size or time has changed; a block device shows neither."""
+        return self._is_sparse and self._state() != self._seen
+
+    def _state(self) -> tuple[int, int]:
+        now = os.fstat(self._fd)
+        return now.st_size, now.st_mtime_ns
 
     def _is_hole(self, offset: int, length: int) -> bool:
         try:
@@ -103,6 +115,10 @@ class StreamSource:
     def load(self, piece: Piece) -> bytes | None:
         """Return the bytes that came with *piece*."""
         return piece.data
+
+    def was_changed(self) -> bool:
+        """Whether it was changed: a stream is what came through it."""
+        return False
 
     def _take(self, item: Range) -> bytes:
         parts = []

@@ -34,6 +34,10 @@ REPLY_DEADLINE_S = 900.0
 _SEND_BLOCK = 64 * KIB
 _ERROR_BYTES_MAX = 4 * KIB
 
+_UNREACHED = (
+    "is the service running? 'drivebay profile show --origin' says where the address is from"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
@@ -173,8 +177,10 @@ class Transport:
             hint = "set SSL_CERT_FILE to the certificate of the authority that you trust"
             raise TlsFailed(url=self.url, reason=_reason(error), hint=hint) from error
         unsent = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)
+        was_sent = not isinstance(error, unsent)
+        hint = "" if was_sent else _UNREACHED
         raise ConnectionFailed(
-            url=self.url, reason=_reason(error), was_sent=not isinstance(error, unsent)
+            url=self.url, reason=_reason(error), was_sent=was_sent, hint=hint
         ) from error
 
 
