@@ -98,6 +98,7 @@ class FileVolume:
 
     @contextmanager
     def locked(self, offset: int, length: int, *, shared: bool) -> Iterator[None]:
+        self._require_inside(offset, length)
         # A lock of length 0 would reach to the end of the file.
         if length == 0:
             yield
@@ -267,7 +268,10 @@ class FileStore:
             files = list(self._path.glob(f"*{_SUFFIX}"))
         for file in files:
             with suppress(ValueError):
-                yield UUID(file.stem)
+                uuid = UUID(file.stem)
+                # UUID also reads other spellings, which `open` would not find again.
+                if file == self._file(uuid):
+                    yield uuid
 
     def free(self) -> int:
         with _failing("measure its room", self._name):
@@ -293,6 +297,12 @@ def _failing(operation: str, store: str, offset: int | None = None) -> Iterator[
         if error.errno in _FULL:
             raise StoreFull(store=store) from error
         if error.errno == errno.EFBIG:
-            reason = f"store {store} cannot hold a volume of that size"
-            raise OutOfSpace(reason=reason) from error
+            raise _too_large(store) from error
         raise StorageFailed(operation=operation, offset=offset) from error
+    except OverflowError as error:
+        # 2**63 and more: a drive's last sector may end there.
+        raise _too_large(store) from error
+
+
+def _too_large(store: str) -> OutOfSpace:
+    return OutOfSpace(reason=f"store {store} cannot hold a volume of that size")

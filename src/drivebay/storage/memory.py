@@ -75,7 +75,7 @@ class MemoryVolume:
         with self._content.lock:
             for run in zeros.runs(offset, data):
                 if run.is_data:
-                    self._store.require_room(run.length)
+                    self._require_room(run)
                     self._put(run.offset, data[run.offset - offset : run.end - offset])
                 else:
                     self._drop(run.offset, run.length)
@@ -111,6 +111,10 @@ class MemoryVolume:
 
     @contextmanager
     def locked(self, offset: int, length: int, *, shared: bool) -> Iterator[None]:
+        self._require_inside(offset, length)
+        if length == 0:
+            yield
+            return
         with self._content.ranges.hold(offset, offset + length, shared=shared):
             yield
 
@@ -126,6 +130,12 @@ class MemoryVolume:
     def _require_inside(self, offset: int, length: int) -> None:
         assert offset >= 0, "an offset below zero"
         assert 0 <= length <= self.size - offset, "a range past the volume's end"
+
+    def _require_room(self, run: Extent) -> None:
+        pieces = _pieces(run.offset, run.length)
+        more = sum(sector not in self._content.sectors for _, _, sector in pieces)
+        if more:
+            self._store.require_room(more * SECTOR)
 
     def _put(self, offset: int, data: memoryview) -> None:
         for at, length, sector in _pieces(offset, len(data)):

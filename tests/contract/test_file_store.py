@@ -1,0 +1,216 @@
+"""The store in a directory and its volumes keep the contract, between processes too."""
+
+import ctypes
+import errno
+import subprocess
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from contract.lock_contract import LONG_S, SIZE, LockContract
+from contract.stacks import SECTOR, Kept, Stack, pattern, read, writable
+from contract.store_contract import StoreContract
+from contract.volume_contract import VolumeContract
+from contract.volume_machine import check_histories
+from drivebay.errors import OutOfSpace, SetupFailed, StorageFailed
+from drivebay.storage import file
+from drivebay.storage.file import FileStore
+
+HAMMER = Path(__file__).with_name("hammer.py")
+UUID_TEXT = "0012e24a-6eae-4279-9912-3432f698cec8"
+
+
+@pytest.fixture
+def folder(tmp_path: Path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(folder: Path):
+    made = FileStore("kept-here", "shelf-1", folder)
+    made.prepare("0123", first=True)
+    return made
+
+
+@pytest.fixture
+def stack(store: FileStore):
+    return Stack(store)
+
+
+class TestFileStore(StoreContract):
+    pass
+
+
+class TestFileVolume(VolumeContract):
+    pass
+
+
+class TestFileVolumeLocks(LockContract):
+    pass
+
+
+def hammer(verb: str, folder: Path, kept: Kept, *words: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, str(HAMMER), verb, str(folder), str(kept.uuid), *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+class TestProcesses:
+    def test_exclusive_holders_in_several_processes_take_turns(self, folder, stack):
+        kept = stack.make(SIZE)
+        counting = [hammer("count", folder, kept, "300") for _ in range(3)]
+        for process in counting:
+            process.communicate(timeout=LONG_S)
+
+        assert [process.returncode for process in counting] == [0, 0, 0]
+        with kept.open() as volume:
+            assert int.from_bytes(read(volume, 0, 8), "little") == 900
+
+    def test_a_holder_that_is_killed_gives_the_range_back(self, folder, stack):
+        kept = stack.make(SIZE)
+        with hammer("hold", folder, kept) as holder:
+            assert holder.stdout.readline() == b"held\n"
+            holder.kill()
+
+            with kept.open() as volume, volume.locked(0, SIZE, shared=False):
+                volume.pwrite(0, writable(b"mine"))
+
+
+class TestFolder:
+    def test_files_are_the_owners_alone_and_as_long_as_their_volumes(self, folder, store):
+        uuid = uuid4()
+        store.create(uuid, SIZE)
+
+        made = (folder / f"{uuid}.volume").stat()
+        assert (made.st_mode & 0o777, made.st_size) == (0o600, SIZE)
+
+    def test_a_volume_holds_its_bytes_as_they_are(self, folder, stack):
+        kept = stack.make(SIZE)
+        with kept.open() as volume:
+            volume.pwrite(0, writable(pattern(SIZE)))
+
+        assert (folder / f"{kept.uuid}.volume").read_bytes() == pattern(SIZE)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "notes.txt",
+            "notes.volume",
+            f"{UUID_TEXT.replace('-', '')}.volume",
+            f"{UUID_TEXT.upper()}.volume",
+            f"{{{UUID_TEXT}}}.volume",
+        ],
+    )
+    def test_other_files_in_the_folder_are_no_volumes(self, folder, store, name):
+        (folder / name).write_bytes(b"x")
+
+        assert list(store.volumes()) == []
+
+    def test_a_folder_or_a_link_in_a_volumes_place_is_not_a_volume(self, folder, store, tmp_path):
+        directory, link, dangling = uuid4(), uuid4(), uuid4()
+        (tmp_path / "elsewhere").write_bytes(bytes(SIZE))
+        (folder / f"{directory}.volume").mkdir()
+        (folder / f"{link}.volume").symlink_to(tmp_path / "elsewhere")
+        (folder / f"{dangling}.volume").symlink_to(tmp_path / "nowhere")
+
+        for uuid in (directory, link, dangling):
+            assert not store.has(uuid)
+            with pytest.raises(StorageFailed):
+                store.open(uuid)
+            with pytest.raises(StorageFailed):
+                store.create(uuid, SIZE)
+
+    def test_a_file_that_was_cut_behind_our_back_is_a_failure_and_not_zeros(self, folder, stack):
+        kept = stack.make(SIZE)
+        with kept.open() as volume:
+            volume.pwrite(0, writable(pattern(SIZE)))
+            with (folder / f"{kept.uuid}.volume").open("r+b") as cut:
+                cut.truncate(100)
+
+            with pytest.raises(StorageFailed) as failure:
+                read(volume)
+
+        assert failure.value.offset == 100
+
+    def test_a_size_that_no_file_can_have_is_refused(self, store):
+        uuid = uuid4()
+        with pytest.raises(OutOfSpace, match="cannot hold a volume of that size"):
+            store.create(uuid, 2**63)
+        assert list(store.volumes()) == []
+
+        store.create(uuid, SIZE)
+        with store.open(uuid) as volume:
+            with pytest.raises(OutOfSpace):
+                volume.resize(2**63)
+            assert volume.size == SIZE
+
+
+class TestMarker:
+    def test_a_store_is_reachable_with_its_own_marker_only(self, folder, store):
+        again = FileStore("kept-here", "shelf-1", folder)
+        again.prepare("0123", first=False)
+        assert again.is_reachable()
+
+        for name, identity in [("other", "0123"), ("kept-here", "4567")]:
+            stranger = FileStore(name, "shelf-1", folder)
+            stranger.prepare(identity, first=False)
+            assert not stranger.is_reachable()
+            with pytest.raises(SetupFailed, match="store of another data folder or name"):
+                stranger.prepare(identity, first=True)
+        assert store.is_reachable()
+
+    def test_an_empty_folder_in_its_place_is_not_the_store(self, folder, store, tmp_path):
+        uuid = uuid4()
+        store.create(uuid, SIZE)
+        folder.rename(tmp_path / "unmounted")
+        assert not store.is_reachable()
+        assert not store.has(uuid)
+
+        folder.mkdir()
+        again = FileStore("kept-here", "shelf-1", folder)
+        again.prepare("0123", first=False)
+        assert not again.is_reachable()
+        assert list(folder.iterdir()) == []
+
+        folder.rmdir()
+        (tmp_path / "unmounted").rename(folder)
+        assert store.is_reachable()
+        assert store.has(uuid)
+
+    def test_a_folder_that_cannot_be_made_is_told(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        store = FileStore("kept-here", "shelf-1", tmp_path / "file" / "store")
+
+        with pytest.raises(SetupFailed, match="cannot be set up"):
+            store.prepare("0123", first=True)
+
+
+class _NoHoles:
+    """libc on a file system that cannot punch holes."""
+
+    def fallocate(self, *_):
+        ctypes.set_errno(errno.EOPNOTSUPP)
+        return -1
+
+
+class TestWithoutHolePunching:
+    @pytest.fixture(autouse=True)
+    def _no_holes(self, monkeypatch):
+        monkeypatch.setattr(file, "_libc", _NoHoles())
+
+    def test_any_history_reads_as_it_does_beside_plain_bytes(self, stack):
+        check_histories(stack, gives_back=False)
+
+    def test_zeros_are_written_where_there_is_data_and_holes_stay(self, stack):
+        large = 1024 * SECTOR
+        with stack.make(large).open() as volume:
+            volume.pwrite(512 * SECTOR, writable(pattern(SECTOR)))
+            volume.zero(0, large)
+            volume.pwrite(0, memoryview(bytes(large)))
+
+            assert read(volume) == bytes(large)
+            assert volume.allocated() < large // 10
