@@ -8,6 +8,7 @@ connection whose body was not read in a way that loses the answer.  The parser s
 import asyncio
 from typing import Any, NoReturn, cast
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -35,6 +36,7 @@ class DriveProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline for the first request's headers."""
         super().connection_made(_LingeringTransport(self, transport))  # type: ignore[arg-type]
+        self.parser = cast("httptools.HttpRequestParser", _Parser(self))
         self._wire = transport
         self._refusal: Refusal | None = None
         self._in_headers = False
@@ -97,6 +99,8 @@ class DriveProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Note that the request is here whole."""
+        if self.parser.should_upgrade():
+            return  # The body is still to come: see _Parser.
         self._finished = True
         super().on_message_complete()
 
@@ -158,6 +162,68 @@ class DriveProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._deadline = None
         self._wire.abort()
+
+
+class _Parser:
+    """httptools' parser, to which a request that asks for an upgrade is one like any other.
+
+    A server may pass over `Upgrade` (RFC 9110, 7.8), and Java's client and curl ask for h2c of
+    their own accord.  httptools leaves the body of such a request out and would take it for the
+    next request, so a second parser, told the same length and no `Upgrade`, goes on from there.
+    """
+
+    def __init__(self, protocol: DriveProtocol) -> None:
+        self._protocol = protocol
+        self._inner = protocol.parser
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def feed_data(self, data: bytes) -> None:
+        """Take bytes in."""
+        rest = memoryview(data)
+        while True:
+            try:
+                self._inner.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                rest = rest[upgrade.args[0] :]
+                self._inner = httptools.HttpRequestParser(_BehindHeaders(self._protocol))
+                self._inner.set_dangerous_leniencies(lenient_data_after_close=True)
+                length = dict(self._protocol.headers).get(b"content-length", b"0")
+                self._inner.feed_data(b"POST / HTTP/1.1\r\nContent-Length: %b\r\n\r\n" % length)
+            else:
+                return
+
+
+class _BehindHeaders:
+    """A protocol's callbacks; those of the first request's headers, which it has had, go nowhere."""
+
+    def __init__(self, protocol: DriveProtocol) -> None:
+        self._protocol = protocol
+        self._is_first = True
+
+    def on_message_begin(self) -> None:
+        if not self._is_first:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._is_first:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_first:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self._is_first:
+            self._protocol.on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._protocol.on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._is_first = False
+        self._protocol.on_message_complete()
 
 
 class _LingeringTransport:

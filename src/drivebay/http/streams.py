@@ -101,9 +101,10 @@ class Streams:
             Refusal: it is too slow or incomplete.
         """
         buffer = memoryview(bytearray(min(length, TRANSFER_MAX)))
-        filled = 0
+        filled, received = 0, 0
         async for part in self._parts(receive, length=length):
             rest = memoryview(part)
+            received += len(rest)
             while rest:
                 taken = min(len(rest), len(buffer) - filled)
                 buffer[filled : filled + taken] = rest[:taken]
@@ -111,6 +112,8 @@ class Streams:
                 if filled == len(buffer):
                     yield buffer
                     filled = 0
+        if received != length:
+            raise refused(400, f"the body has {received} of {length} bytes")
         if filled:
             yield buffer[:filled]
 
