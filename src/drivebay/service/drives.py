@@ -203,11 +203,14 @@ def _resize(ctx: Context, caller: UUID, uuid: UUID, size: int, wanted: Fields) -
             try:
                 with ctx.catalog.write() as tx:
                     require_quota(tx, caller, drives=0, size_bytes=size - drive.size)
-                    _store_fields(tx, drive, wanted)
+                    # Looked up again: other fields may have been set since.
+                    _store_fields(tx, access.owned(tx, caller, uuid), wanted)
                     rows.change(tx, uuid, size=size)
-            except DrivebayError:
+            except QuotaExceeded:
                 volume.resize(drive.size)
                 raise
+            # After a CatalogFailed nobody knows whether the row was changed, so the longer
+            # volume stays; the next start settles it.
             if size < drive.size:
                 volume.resize(size)
 
