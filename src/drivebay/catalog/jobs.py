@@ -54,15 +54,8 @@ def insert(tx: Connection, *, drive: UUID, source: UUID, conversion: Conversion,
     Raises:
         CatalogFailed: one of the drives is not there, or the drive has an active job.
     """
-    owners = dict(
-        tx.execute(
-            select(drives.c.uuid, drives.c.owner).where(
-                drives.c.uuid.in_([str(drive), str(source)])
-            )
-        )
-        .tuples()
-        .all()
-    )
+    both = select(drives.c.uuid, drives.c.owner).where(drives.c.uuid.in_([str(drive), str(source)]))
+    owners = {row.uuid: row.owner for row in tx.execute(both)}
     if len(owners) != 2:
         raise CatalogFailed
     clear_failed(tx, drive)
