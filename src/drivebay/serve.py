@@ -281,7 +281,11 @@ def serve_http(
         stall_timeout_s=settings.stall_timeout_s, transfers_per_user=settings.transfers_per_user
     )
     app = App(ctx, accounts.Authenticator(ctx.catalog), streams)
-    protocol = type("Protocol", (DriveProtocol,), {"header_timeout_s": settings.header_timeout_s})
+    timeouts = {
+        "header_timeout_s": settings.header_timeout_s,
+        "stall_timeout_s": settings.stall_timeout_s,
+    }
+    protocol = type("Protocol", (DriveProtocol,), timeouts)
     config = uvicorn.Config(
         app,
         loop="uvloop",

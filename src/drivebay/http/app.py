@@ -14,7 +14,7 @@ from drivebay.errors import DrivebayError
 from drivebay.http.auth import credentials
 from drivebay.http.drives import DriveRoutes
 from drivebay.http.errors import STATUS, Refusal, answer
-from drivebay.http.streams import SlowReader, Streams
+from drivebay.http.streams import Streams
 from drivebay.service.accounts import Authenticator
 from drivebay.service.context import Context
 from drivebay.wire import ErrorWord
@@ -46,9 +46,6 @@ class App:
             await self._refuse(scope, exchange, failure)
         except HTTPException as failure:
             await self._refuse(scope, exchange, _not_routed(failure))
-        except SlowReader:
-            _log.warning("%s: a reader took too long", _name(scope))
-            exchange.abort()
         except Exception:  # noqa: BLE001 - the edge: whatever it was, the caller gets an answer
             _log.exception("%s: unexpected failure", _name(scope))
             sentence = "internal error; the service's log has more"
@@ -60,14 +57,20 @@ class App:
         raw = scope["raw_path"].decode("ascii", "replace")
         scope["path"] = "/" + "/".join(part for part in raw.split("/") if part)
         scope["app"] = self
-        if scope["path"] == "/openapi.json" and scope["method"] in {"GET", "HEAD"}:
-            description = Response(self._openapi, media_type="application/json")
-            await description(scope, exchange.receive, exchange.send)
+        if scope["path"] == "/openapi.json":
+            await self._describe(scope, exchange)
             return
         user, key = credentials(Headers(scope=scope))
         caller = await self._streams.call(self._authenticator.user, user, key)
         scope["drivebay.caller"] = caller.uuid
         await self._router(scope, exchange.receive, exchange.send)
+
+    async def _describe(self, scope: Scope, exchange: "_Exchange") -> None:
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
+        await self._streams.small_body(exchange.receive)
+        response = Response(self._openapi, media_type="application/json")
+        await response(scope, exchange.receive, exchange.send)
 
     async def _refuse(
         self, scope: Scope, exchange: "_Exchange", failure: DrivebayError | Refusal
@@ -105,7 +108,8 @@ class _Exchange:
 
 def _not_routed(failure: HTTPException) -> Refusal:
     if failure.status_code == 405:
-        allowed = (failure.headers or {}).get("Allow", "POST")
+        # Starlette keeps them in a set, whose order differs from one process to the next.
+        allowed = ", ".join(sorted((failure.headers or {}).get("Allow", "POST").split(", ")))
         sentence = f"this call takes {allowed}"
         return Refusal(405, ErrorWord.METHOD, sentence, {"Allow": allowed})
     return Refusal(404, ErrorWord.MISSING, "command not found")

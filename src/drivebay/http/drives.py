@@ -13,12 +13,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from drivebay import wire
 from drivebay.errors import DriveNotFound, InvalidInput
 from drivebay.http import replies
-from drivebay.http.errors import Refusal, refused
+from drivebay.http.errors import Refusal
 from drivebay.http.streams import Streams
 from drivebay.model import Conversion
 from drivebay.service import drives, imaging, transfer
 from drivebay.service.context import Context
 from drivebay.units import parse_size
+from drivebay.wire import ErrorWord
 
 _SHOWN_MAX = 64
 
@@ -236,7 +237,9 @@ def _pairs(request: Request, body: bytes) -> Mapping[str, str]:
 def _content_length(request: Request) -> int:
     text = request.headers.get("content-length")
     if text is None:
-        raise refused(411, "a write needs a Content-Length")
+        # A body may follow all the same, and nobody could tell where it ends.
+        sentence = "a write needs a Content-Length"
+        raise Refusal(411, ErrorWord.USAGE, sentence, {"Connection": "close"})
     try:
         return parse_size(text)
     except ValueError as error:
@@ -244,7 +247,7 @@ def _content_length(request: Request) -> int:
 
 
 def _is_gzip(request: Request) -> bool:
-    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    coding = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
     if coding not in {"identity", "", "gzip", "x-gzip"}:
         raise InvalidInput(reason="Content-Encoding must be gzip or identity")
     return coding.endswith("gzip")

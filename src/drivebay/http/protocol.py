@@ -1,14 +1,21 @@
 """uvicorn's protocol with what a server of large bodies on an open port needs besides.
 
-uvicorn has no deadline for a request's headers and no limit on their size, and it closes a
-connection whose body was not read in a way that loses the answer.  The parser stays httptools
-(llhttp); what it lets pass and the API does not is refused here.
+uvicorn has no deadline for a request's headers and no limit on their size, none for a caller that
+does not take its answer, takes in any number of requests at once, and closes a connection whose
+body was not read in a way that loses the answer.
 """
 
 import asyncio
+import logging
+from collections.abc import Callable
+from fcntl import ioctl
+from struct import unpack
+from termios import TIOCOUTQ
 from typing import Any, NoReturn, cast
 
 import httptools
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -16,11 +23,20 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from drivebay.http.errors import Refusal, refused
-from drivebay.units import KIB, MIB
+from drivebay.http.framing import (
+    HEADERS_MAX,
+    HEADERS_MAX_BYTES,
+    TARGET_MAX_BYTES,
+    Parser,
+    refusal_of,
+)
+from drivebay.http.streams import RATE_MIN_BYTES_PER_S
+from drivebay.units import MIB
 
-HEADERS_MAX_BYTES = 64 * KIB
-TARGET_MAX_BYTES = 8 * KIB
-HEADERS_MAX = 100
+_log = logging.getLogger("drivebay.http")
+
+PIPELINE_MAX = 64
+"""How many whole requests may wait on a connection; more end it once those are answered."""
 
 # After an answer that left a body unread: how much and how long to read on before hanging up, so
 # that the caller gets to see the answer instead of a reset.
@@ -32,48 +48,64 @@ class DriveProtocol(HttpToolsProtocol):
     """One connection."""
 
     header_timeout_s = 15.0
+    stall_timeout_s = 30.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the deadline for the first request's headers."""
         super().connection_made(_LingeringTransport(self, transport))  # type: ignore[arg-type]
-        self.parser = cast("httptools.HttpRequestParser", _Parser(self))
+        self.parser = cast("httptools.HttpRequestParser", Parser(self, self.parser))
+        self.flow = _Flow(self, transport)
         self._wire = transport
+        self._untaken = _Untaken(transport, self.loop, self.stall_timeout_s, self._cut_off_reader)
+        self._running: RequestResponseCycle | None = None
         self._refusal: Refusal | None = None
         self._in_headers = False
+        self._begun = 0
         self._header_bytes = 0
+        self._header_bytes_arrived = 0
         self._lingered: int | None = None
         self._finished = True
         self._deadline: asyncio.TimerHandle | None = None
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadlines, and tell the request that is being answered."""
         self._cancel_deadline()
+        self._untaken.stop()
+        # uvicorn tells the newest request, which may be one that waits behind it.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes in, and watch how many of them are headers."""
+        """Take bytes in, and watch how many of them are headers, and for how long."""
         if self._lingered is not None:
             self._lingered += len(data)
             if self._lingered > _LINGER_MAX_BYTES:
                 self._wire.abort()
             return
-        if self._finished and self._deadline is None:
-            self._start_deadline()
+        begun = self._begun
+        # The parser tells of a header only when it is whole.
+        self._header_bytes_arrived += len(data)
         super().data_received(data)
-        if self._in_headers:
-            # Counted by what arrived, since the parser tells of a header only when it is whole.
-            self._header_bytes += len(data)
-            if self._header_bytes > HEADERS_MAX_BYTES and not self.transport.is_closing():
-                self._refusal = refused(431, "the headers are too long")
-                self.send_400_response("")
+        if self._in_headers and self._header_bytes_arrived > HEADERS_MAX_BYTES:
+            self._refusal = _headers_too_long()
+            self.send_400_response("")
+        # Blank lines before a request are no beginning, and must not keep the connection either.
+        if self._in_headers or (self._finished and self._begun == begun):
+            self._start_deadline()
 
     def on_message_begin(self) -> None:
-        """Begin a request."""
+        """Begin a request, unless there is to be no further one."""
+        cycle = self._newest
+        if len(self.pipeline) >= PIPELINE_MAX or (cycle is not None and not cycle.keep_alive):
+            self._refuse(refused(400, "this connection takes no further requests"))
         super().on_message_begin()
         self._in_headers = True
         self._finished = False
-        self._header_bytes = 0
+        self._begun += 1
+        self._header_bytes = self._header_bytes_arrived = 0
 
     def on_url(self, url: bytes) -> None:
         """Bound the target."""
@@ -82,36 +114,44 @@ class DriveProtocol(HttpToolsProtocol):
             self._refuse(refused(414, "the path is too long"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Bound the number of headers."""
+        """Bound the headers."""
         super().on_header(name, value)
         if len(self.headers) > HEADERS_MAX:
             self._refuse(refused(431, f"there are more than {HEADERS_MAX} headers"))
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > HEADERS_MAX_BYTES:
+            self._refuse(_headers_too_long())
 
     def on_headers_complete(self) -> None:
         """Refuse what the API does not take before anything is done with it."""
         self._cancel_deadline()
         self._in_headers = False
-        refusal = _refusal_of(self.url, self.parser.get_http_version(), self.headers)
+        version = self.parser.get_http_version()
+        refusal = refusal_of(self.url, version, self.headers)
         if refusal is not None:
             self._refuse(refusal)
+        self.expect_100_continue = self.expect_100_continue and version == "1.1"
         self.scope["extensions"] = {"drivebay.connection": {"abort": self._wire.abort}}
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Note that the request is here whole."""
         if self.parser.should_upgrade():
-            return  # The body is still to come: see _Parser.
+            return  # The body is still to come: see Parser.
         self._finished = True
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer a request that cannot be framed, and close; after the answer before it, if any."""
         del msg
-        # uvicorn's annotation leaves out the None that it begins with.
-        cycle = cast("RequestResponseCycle | None", self.cycle)
+        self._finished = self._in_headers = False
+        self._cancel_deadline()
+        cycle = self._newest
         if cycle is not None and not cycle.response_complete:
             cycle.keep_alive = False
             self.flow.pause_reading()
+            return
+        if self.is_ending:
             return
         refusal = self._refusal or refused(400, "the request is not well-formed HTTP")
         body = f"{refusal}\n".encode()
@@ -123,16 +163,31 @@ class DriveProtocol(HttpToolsProtocol):
             b"connection: close\r\n\r\n",
             body,
         ]
-        self._finished = False
         self.transport.write(b"".join(lines))
         self.transport.close()
 
+    def pause_writing(self) -> None:
+        """Watch whether the caller takes what is waiting for it."""
+        super().pause_writing()
+        self._untaken.start()
+
+    def resume_writing(self) -> None:
+        """It did."""
+        self._untaken.stop()
+        super().resume_writing()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing more is to be answered."""
+        return self._lingered is not None or self._wire.is_closing()
+
     def close_or_linger(self) -> None:
         """Close; where the caller is still sending, let it see the answer first."""
-        if self._wire.is_closing() or self._lingered is not None:
+        if self.is_ending:
             return
         if self._finished:
             self._wire.close()
+            self._untaken.start()
             return
         self._lingered = 0
         self._cancel_deadline()
@@ -141,10 +196,22 @@ class DriveProtocol(HttpToolsProtocol):
             self._wire.write_eof()
         self.loop.call_later(_LINGER_S, self._wire.abort)
 
-    def eof_received(self) -> None:
-        """Nothing more will come."""
-        if self._lingered is not None:
-            self._wire.close()
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Nothing more will come; what was asked in whole before is still answered."""
+        cycle = self._newest
+        if not self._finished or self.is_ending or cycle is None or cycle.response_complete:
+            return False
+        cycle.keep_alive = False
+        return True
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @property
+    def _newest(self) -> RequestResponseCycle | None:
+        # uvicorn's annotation leaves out the None that it begins with.
+        return cast("RequestResponseCycle | None", self.cycle)
 
     def _refuse(self, refusal: Refusal) -> NoReturn:
         # httptools turns it into a parser error, which uvicorn answers with send_400_response.
@@ -152,7 +219,8 @@ class DriveProtocol(HttpToolsProtocol):
         raise refusal
 
     def _start_deadline(self) -> None:
-        self._deadline = self.loop.call_later(self.header_timeout_s, self._too_slow)
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.header_timeout_s, self._too_slow)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
@@ -161,69 +229,83 @@ class DriveProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._deadline = None
+        if self._running is not None and not self._running.response_complete:
+            self._start_deadline()  # What was asked before is still being answered.
+        else:
+            self._wire.abort()
+
+    def _cut_off_reader(self) -> None:
+        _log.warning("%s took its answer too slowly and was cut off", self.client)
         self._wire.abort()
 
 
-class _Parser:
-    """httptools' parser, to which a request that asks for an upgrade is one like any other.
+def _headers_too_long() -> Refusal:
+    return refused(431, f"the headers are longer than {HEADERS_MAX_BYTES} bytes")
 
-    A server may pass over `Upgrade` (RFC 9110, 7.8), and Java's client and curl ask for h2c of
-    their own accord.  httptools leaves the body of such a request out and would take it for the
-    next request, so a second parser, told the same length and no `Upgrade`, goes on from there.
+
+class _Flow(FlowControl):
+    """Takes nothing in while a whole request waits for its turn.
+
+    uvicorn reads on whenever a request is answered or its body asked for, so that whoever sends
+    many without a pause would fill the memory with them.
     """
 
-    def __init__(self, protocol: DriveProtocol) -> None:
+    def __init__(self, protocol: DriveProtocol, transport: asyncio.Transport) -> None:
+        super().__init__(transport)
         self._protocol = protocol
-        self._inner = protocol.parser
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def feed_data(self, data: bytes) -> None:
-        """Take bytes in."""
-        rest = memoryview(data)
-        while True:
-            try:
-                self._inner.feed_data(rest)
-            except httptools.HttpParserUpgrade as upgrade:
-                rest = rest[upgrade.args[0] :]
-                self._inner = httptools.HttpRequestParser(_BehindHeaders(self._protocol))
-                self._inner.set_dangerous_leniencies(lenient_data_after_close=True)
-                length = dict(self._protocol.headers).get(b"content-length", b"0")
-                self._inner.feed_data(b"POST / HTTP/1.1\r\nContent-Length: %b\r\n\r\n" % length)
-            else:
-                return
+    def resume_reading(self) -> None:
+        if not self._protocol.pipeline:
+            super().resume_reading()
 
 
-class _BehindHeaders:
-    """A protocol's callbacks; those of the first request's headers, which it has had, go nowhere."""
+class _Untaken:
+    """Watches that what waits to be sent is taken: always some of it, and 8 KiB/s on the whole."""
 
-    def __init__(self, protocol: DriveProtocol) -> None:
-        self._protocol = protocol
-        self._is_first = True
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        stall_timeout_s: float,
+        give_up: Callable[[], None],
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._stall_timeout_s = stall_timeout_s
+        self._give_up = give_up
+        self._timer: asyncio.TimerHandle | None = None
+        self._length = 0
+        self._latest = 0.0
 
-    def on_message_begin(self) -> None:
-        if not self._is_first:
-            self._protocol.on_message_begin()
+    def start(self) -> None:
+        if self._timer is None and self._transport.get_write_buffer_size():
+            self._length = self._measured()
+            budget_s = self._stall_timeout_s + self._length / RATE_MIN_BYTES_PER_S
+            self._latest = self._loop.time() + budget_s
+            self._wait()
 
-    def on_url(self, url: bytes) -> None:
-        if not self._is_first:
-            self._protocol.on_url(url)
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_first:
-            self._protocol.on_header(name, value)
+    def _wait(self) -> None:
+        self._timer = self._loop.call_later(self._stall_timeout_s, self._look)
 
-    def on_headers_complete(self) -> None:
-        if not self._is_first:
-            self._protocol.on_headers_complete()
+    def _look(self) -> None:
+        self._timer = None
+        length = self._measured()
+        if length >= self._length or self._loop.time() > self._latest:
+            self._give_up()
+        else:
+            self._length = length
+            self._wait()
 
-    def on_body(self, body: bytes) -> None:
-        self._protocol.on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._is_first = False
-        self._protocol.on_message_complete()
+    def _measured(self) -> int:
+        # The kernel takes from our buffer in lumps of megabytes; what the other side has not yet
+        # acknowledged of those shows whether anything moves.
+        held = ioctl(self._transport.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4))
+        return self._transport.get_write_buffer_size() + int(unpack("i", held)[0])
 
 
 class _LingeringTransport:
@@ -236,25 +318,10 @@ class _LingeringTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    def is_closing(self) -> bool:
+        """Whether nothing more is to be answered."""
+        return self._protocol.is_ending
+
     def close(self) -> None:
         """Close, in time."""
         self._protocol.close_or_linger()
-
-
-def _refusal_of(target: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> Refusal | None:
-    named: dict[bytes, list[bytes]] = {}
-    for name, value in headers:
-        named.setdefault(name, []).append(value)
-    if b"transfer-encoding" in named:
-        return refused(411, "Transfer-Encoding is not supported; send a Content-Length")
-    if not target.startswith(b"/"):
-        return refused(400, "the target must be a path")
-    hosts = len(named.get(b"host", []))
-    if hosts > 1 or (hosts == 0 and version == "1.1"):
-        return refused(400, "there must be one Host header")
-    lengths = named.get(b"content-length", [])
-    if len(lengths) > 1 or not all(value.isdigit() and len(value) < 20 for value in lengths):
-        return refused(400, "there must be one Content-Length, in digits")
-    if any(value.lower() != b"100-continue" for value in named.get(b"expect", [])):
-        return refused(417, "only Expect: 100-continue is known")
-    return None

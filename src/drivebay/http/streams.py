@@ -29,7 +29,7 @@ THREADS = 32
 _IGNORED_BODY_MAX = 64 * KIB
 
 # Behind a stall timeout, the slowest that a transfer may be on the whole.
-_RATE_MIN_BYTES_PER_S = 8 * KIB
+RATE_MIN_BYTES_PER_S = 8 * KIB
 
 Body = AsyncIterator[memoryview]
 
@@ -120,7 +120,7 @@ class Streams:
     async def _parts(self, receive: Receive, *, length: int) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         started, paused = loop.time(), 0.0
-        budget_s = self.stall_timeout_s + length / _RATE_MIN_BYTES_PER_S
+        budget_s = self.stall_timeout_s + length / RATE_MIN_BYTES_PER_S
         while True:
             left_s = started + paused + budget_s - loop.time()
             try:
@@ -159,22 +159,14 @@ class Streams:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def send_bytes(self, send: Send, body: bytearray) -> None:
-        """Answer 200 with *body*, and return when the caller has taken it.
+        """Answer 200 with *body*, and return when the caller has taken it or is gone.
 
         The last, empty message waits until the transport's buffer is nearly empty, so a reader
-        that never reads holds its turn, and is cut off after a while.
-
-        Raises:
-            SlowReader: the caller did not take it in time.
+        that never reads holds its turn until the protocol cuts it off.
         """
-        budget_s = self.stall_timeout_s + len(body) / _RATE_MIN_BYTES_PER_S
-        try:
-            async with asyncio.timeout(budget_s):
-                await send(_start_of_bytes(len(body)))
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-        except TimeoutError:
-            raise SlowReader from None
+        await send(_start_of_bytes(len(body)))
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def close(self) -> None:
         """Wait for the threads and end them."""
@@ -187,7 +179,3 @@ def _start_of_bytes(length: int) -> Message:
         (b"content-length", str(length).encode()),
     ]
     return {"type": "http.response.start", "status": 200, "headers": headers}
-
-
-class SlowReader(Exception):
-    """The caller does not take the answer."""
