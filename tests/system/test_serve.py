@@ -8,29 +8,19 @@ import stat
 import struct
 import subprocess
 import termios
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from live import Server, authorization, drained
+from system.waiting import wait_until
 
 MIB = 1024 * 1024
 
 
 def children_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def wait_until(condition, *, seconds: float = 30.0):
-    """Return the first true result of *condition*."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not (result := condition()):
-        assert time.monotonic() < deadline, "it never came true"
-        pause.wait(0.01)
-    return result
 
 
 def refused(server: Server, *options: str) -> subprocess.CompletedProcess[str]:
