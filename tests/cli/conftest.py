@@ -1,13 +1,18 @@
 """What the tests of the command line may ask for."""
 
+import os
 import random
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from cli.front import Front
 from cli.proxy import Proxy
 from cli.runner import Cli
 from drivebay.units import MIB
+from live import COMMAND
 
 
 @pytest.fixture
@@ -24,6 +29,13 @@ def proxy(server):
 
 
 @pytest.fixture
+def front(server):
+    """An HTTP front before the shared service; honest until it is told otherwise."""
+    with Front(server.port) as running:
+        yield running
+
+
+@pytest.fixture
 def image(tmp_path: Path) -> Path:
     """A file of 22 MiB and a few bytes: noise, zeros, text, a hole, and noise at its end."""
     noise = random.Random(22)
@@ -35,3 +47,27 @@ def image(tmp_path: Path) -> Path:
         file.seek(20 * MIB)
         file.write(noise.randbytes(2 * MIB + 5))
     return path
+
+
+@pytest.fixture
+def bash(cli: Cli):
+    """Run a line in bash, with `drivebay` on the PATH as users have it."""
+    folder = cli.folder / "bin"
+    folder.mkdir()
+    command = folder / "drivebay"
+    command.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    command.chmod(0o755)
+
+    def run(line: str, **env: str) -> subprocess.CompletedProcess[str]:
+        path = f"{folder}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", "--norc", "-c", line],
+            env={**cli.env, "PATH": path, **env},
+            cwd=cli.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run

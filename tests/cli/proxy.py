@@ -54,6 +54,9 @@ class Proxy:
         for one in self._sockets:
             one.close()
 
+    def wait_for_hold(self) -> None:
+        assert self.held.wait(60), f"nothing was held after {self.counts}"
+
     def _start(self, work, *args: object) -> None:
         thread = threading.Thread(target=work, args=args, daemon=True)
         self._threads.append(thread)

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import select
+import shlex
 import subprocess
 import sys
 import termios
@@ -40,6 +41,12 @@ class Run:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def resume(self) -> list[str]:
+        """The words of the command that it offers to go on with."""
+        (line,) = (line for line in self.err.splitlines() if "resume with: " in line)
+        return shlex.split(line.partition("resume with: drivebay ")[2])
 
     @property
     def events(self) -> list[dict[str, Any]]:

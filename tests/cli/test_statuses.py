@@ -131,7 +131,7 @@ def test_130_is_interrupted_and_shows_the_command_that_resumes(cli: Cli, proxy: 
     proxy.rules["up"] = Rule("hold", after=3 * 1024 * 1024)
 
     with cli.on_terminal("upload", image.name, "--name", "web", "--url", proxy.url) as terminal:
-        proxy.held.wait()
+        proxy.wait_for_hold()
         terminal.type("\x03")
         run = terminal.ended()
 

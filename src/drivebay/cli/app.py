@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from drivebay.cli.connection import Target, required, resolve
+from drivebay.cli.connection import Target, config_path, required, resolve
 from drivebay.cli.output import clean, json_text
 from drivebay.client.errors import ClientError
+from drivebay.client.profiles import load_profiles
 from drivebay.client.session import Session
 from drivebay.client.transport import Trace
 
@@ -109,6 +110,17 @@ def common(*, is_long: bool = False) -> Callable[[Command], Command]:
     return decorate
 
 
+def complete_profile(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of the stored profiles that begin like *incomplete*."""
+    del ctx, param
+    try:
+        names = load_profiles(config_path()).by_name
+    except ClientError:
+        # A completion must never print an error.
+        return []
+    return [name for name in sorted(names) if name.startswith(incomplete)]
+
+
 _NAMES = ("profile", "url", "as_json", "quiet", "verbose", "debug")
 
 _OPTIONS = (
@@ -116,7 +128,12 @@ _OPTIONS = (
     click.option("-q", "--quiet", is_flag=True, help="Print no notes and no progress."),
     click.option("-v", "--verbose", is_flag=True, help="Say more, also about failures."),
     click.option("--debug", is_flag=True, help="Print each request, without credentials."),
-    click.option("--profile", metavar="NAME", help="Use this profile's service and credentials."),
+    click.option(
+        "--profile",
+        metavar="NAME",
+        shell_complete=complete_profile,
+        help="Use this profile's service and credentials.",
+    ),
     click.option("--url", metavar="URL", help="The address of the service."),
 )
 

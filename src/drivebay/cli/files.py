@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from drivebay.cli.naming import HintedUsageError
-from drivebay.cli.output import is_terminal
+from drivebay.cli.output import clean, is_terminal
 from drivebay.client.errors import LocalFailed
 
 
@@ -27,8 +27,8 @@ class Input:
         """The name of a drive that is made from it."""
         if self.argument == "-":
             return "stdin"
-        # A file's name may be no text at all; a drive's name is.
-        return os.fsencode(Path(self.argument).name).decode("utf-8", "replace")
+        # A file's name may be no text at all, or hold line breaks; a drive's name does not.
+        return clean(os.fsencode(Path(self.argument).name).decode("utf-8", "replace"))
 
 
 @contextmanager

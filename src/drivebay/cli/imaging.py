@@ -103,7 +103,8 @@ def wait_for(session: Session, before: Record, progress: Progress) -> Record:
 
 def _percent(state: str) -> int:
     digits = state.removesuffix("%")
-    return min(int(digits), 100) if digits.isascii() and digits.isdecimal() else 0
+    is_number = digits.isascii() and digits.isdecimal() and len(digits) <= 3
+    return min(int(digits), 100) if is_number else 0
 
 
 def _finish(app: App, record: Record, status: ExitStatus) -> None:

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from drivebay.cli.app import App, common
+from drivebay.cli.app import App, common, complete_profile
 from drivebay.cli.connection import (
     Target,
     config_origin,
@@ -62,7 +62,7 @@ def list_profiles(app: App) -> None:
 
 
 @profile.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=complete_profile)
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @click.option("--curl", is_flag=True, help="Print user and key as a configuration of curl.")
 @common()
@@ -127,7 +127,7 @@ def add(app: App, name: str, user: str | None) -> None:
 
 
 @profile.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_profile)
 @common()
 def remove(app: App, name: str) -> None:
     """Remove a profile and its key.
@@ -143,7 +143,7 @@ def remove(app: App, name: str) -> None:
 
 
 @profile.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete_profile)
 @common()
 def default(app: App, name: str) -> None:
     """Make a profile the one that is used when none is named.

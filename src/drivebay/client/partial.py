@@ -120,6 +120,7 @@ class PartialFile:
             if lines and lines[0] == self._header:
                 for line in lines[1:]:
                     self._keep(line)
+        with _told(f"write {self.part}"):
             if not self._checksums:
                 os.ftruncate(self._fd, 0)
             os.ftruncate(self._fd, self._size)

@@ -17,7 +17,7 @@ from drivebay.client.errors import (
 )
 from drivebay.client.transport import Reply, Trace, Transport
 from drivebay.errors import InvalidInput
-from drivebay.units import KIB, MIB
+from drivebay.units import KIB, MIB, OFFSET_MAX
 from drivebay.wire import Record
 
 OK, NO_CONTENT = 200, 204
@@ -79,7 +79,12 @@ class Session:
 
     def list_drives(self, *, standard: bool = False) -> list[str]:
         """Return the uuids of the user's drives, or of the standard ones."""
-        records = self._records("/drives/list/standard" if standard else "/drives/list")
+        reply = self._safe(
+            "GET",
+            "/drives/list/standard" if standard else "/drives/list",
+            limit=LISTING_BYTES_MAX,
+        )
+        records = _parsed(reply)
         return [str(record.get("drive") or record.get("uuid", "")) for record in records]
 
     def infos(self, *, full: bool = False, standard: bool = False) -> list[Record]:
@@ -149,7 +154,7 @@ class Session:
 
     def _records(self, path: str) -> list[Record]:
         reply = self._safe("GET", path, limit=LISTING_BYTES_MAX)
-        return _parsed(reply)
+        return [_checked(reply, record) for record in _parsed(reply)]
 
     def _change(self, path: str, values: Mapping[str, str | int]) -> Record:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
@@ -241,4 +246,18 @@ def _one(reply: Reply) -> Record:
     records = _parsed(reply)
     if len(records) != 1:
         raise BadReply(call=reply.call, reason=f"{len(records)} records instead of one")
-    return records[0]
+    return _checked(reply, records[0])
+
+
+def _checked(reply: Reply, record: Record) -> Record:
+    """Return a drive's record whose uuid and size are what everything else relies on."""
+    try:
+        wire.parse_uuid(str(record.get("drive", "")))
+    except ValueError as error:
+        raise BadReply(call=reply.call, reason="a record without a drive's uuid") from error
+    size = record.get("size", "")
+    if isinstance(size, str) and size.isascii() and size.isdecimal() and len(size) < 20:
+        size = record["size"] = int(size)
+    if not (isinstance(size, int) and 0 <= size <= OFFSET_MAX):
+        raise BadReply(call=reply.call, reason="a record without a drive's size")
+    return record
