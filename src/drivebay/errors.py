@@ -1,21 +1,21 @@
 """Every failure that drivebay names.  They know no protocol: each edge has one table for its own.
 
 DrivebayError
-├── InvalidInput            the caller's values are wrong
-│   └── ReadPastEnd         a read reaches past the drive's end
-├── NotAuthenticated        credentials are missing or wrong
-├── QuotaExceeded           the owner's quota does not cover it
-├── DriveNotFound           no such drive, or not the caller's to know
-├── DriveBusy               the drive is imaging, claimed or otherwise in use
-├── OutOfSpace              something is too small or full
-│   ├── WritePastEnd        a write reaches past the drive's end
-│   ├── DestinationTooSmall what is to be imaged is longer
-│   ├── StoreFull           the store has no room left
-│   └── NoStoreLeft         every store is in a domain to avoid
-├── StorageFailed           the store answered an operation with an error
-├── DriveFaulted            the volume's content cannot be trusted
-├── CatalogFailed           the metadata database answered with an error
-└── SetupFailed             the service cannot start or a command cannot run as configured
+├── InvalidInput             the caller's values are wrong
+│   └── ReadPastEnd          a read reaches past the drive's end
+├── NotAuthenticated         credentials are missing or wrong
+├── QuotaExceeded            the owner's quota does not cover it
+├── DriveNotFound            no such drive, or not the caller's to know
+├── DriveBusy                the drive is imaging, claimed or otherwise in use
+├── OutOfSpace               something is too small or full
+│   ├── WritePastEnd         a write reaches past the drive's end
+│   ├── DestinationTooSmall  what is to be imaged is longer
+│   ├── StoreFull            the store has no room left
+│   └── NoStoreLeft          every store is in a domain to avoid
+├── StorageFailed            the store answered an operation with an error
+├── DriveFaulted             the volume's content cannot be trusted
+├── CatalogFailed            the metadata database answered with an error
+└── SetupFailed              the service cannot start or a command cannot run as configured
 
 ``str(failure)`` is safe to show to the caller; paths and causes go into notes or the cause, which
 only logs print.

@@ -44,13 +44,14 @@ class MasterKey:
             SetupFailed: the file cannot be read, is open to others, or holds no master key.
         """
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            # Without waiting, should it be a pipe.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise SetupFailed(
                 reason=f"the master key {path} cannot be read: {error.strerror}",
                 hint="name its file with --master-key; without it no drive can be opened",
             ) from error
-        with os.fdopen(fd, "rb") as file:
+        try:
             mode = os.fstat(fd).st_mode
             if not stat.S_ISREG(mode):
                 raise SetupFailed(reason=f"the master key {path} is not a file")
@@ -59,7 +60,9 @@ class MasterKey:
                     reason=f"the master key {path} may be read by others",
                     hint=f"chmod 600 {path}",
                 )
-            words = file.read(256).split()
+            words = os.read(fd, 256).split()
+        finally:
+            os.close(fd)
         try:
             label, digits = (word.decode("ascii") for word in words)
             key = bytes.fromhex(digits)

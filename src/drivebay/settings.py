@@ -5,7 +5,9 @@ capitals), the `[serve]` table of the configuration file, the default.  Only thi
 server's environment.
 """
 
+import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from drivebay.errors import SetupFailed
-from drivebay.units import parse_size
+from drivebay.units import OFFSET_MAX, parse_size
 
 
 def config_home() -> Path:
@@ -94,8 +96,12 @@ class Settings:
         _require(0 < self.imaging_jobs <= 64, "imaging_jobs must be from 1 to 64")
         _require(0 < self.transfers_per_user <= 1024, "transfers_per_user must be from 1 to 1024")
         _require(self.log_level in LOG_LEVELS, f"log_level must be one of {', '.join(LOG_LEVELS)}")
+        for name in ("quota_drives", "quota_bytes"):
+            allowed = 0 <= getattr(self, name) <= OFFSET_MAX
+            _require(allowed, f"{name} must be from 0 to {OFFSET_MAX}")
         for name in ("header_timeout_s", "keep_alive_s", "stall_timeout_s", "stop_timeout_s"):
-            _require(getattr(self, name) > 0, f"{name} must be more than 0")
+            allowed = 0 < getattr(self, name) <= TIMEOUT_S_MAX
+            _require(allowed, f"{name} must be more than 0 and at most {TIMEOUT_S_MAX}")
         names = [store.name for store in self.stores]
         _require(len(set(names)) == len(names), "two stores have the same name")
         self.listen_address()
@@ -104,7 +110,7 @@ class Settings:
         """Return host and port of `http`."""
         host, _, port = self.http.rpartition(":")
         _require(
-            bool(host) and port.isascii() and port.isdigit() and int(port) < 65536,
+            bool(host) and re.fullmatch("[0-9]{1,5}", port) is not None and int(port) < 65536,
             f"http must be HOST:PORT, not {self.http!r}",
         )
         return host.strip("[]"), int(port)
@@ -116,6 +122,9 @@ class Settings:
 
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+TIMEOUT_S_MAX = 86_400
+"""A day: longer than any transfer may stall, and short enough for every clock's arithmetic."""
 
 
 def options() -> dict[str, tuple[str, str]]:
@@ -138,9 +147,8 @@ def load(given: Mapping[str, Any], config: Path | None = None) -> Settings:
     Raises:
         SetupFailed: a value cannot be used; the message names it and where it came from.
     """
-    named = config or (
-        Path(os.environ["DRIVEBAY_CONFIG"]) if "DRIVEBAY_CONFIG" in os.environ else None
-    )
+    variable_config = os.environ.get("DRIVEBAY_CONFIG")
+    named = config or (Path(variable_config) if variable_config else None)
     table = _read_table(named)
     values: dict[str, Any] = {}
     for name, (kind, _) in options().items():
@@ -179,9 +187,11 @@ def _stores(entries: Any, source: Path | None) -> tuple[StoreSettings, ...]:
         if not isinstance(entry, dict) or not {"name", "path"} <= set(entry) <= keys:
             reason = f"each [[serve.stores]] in {source} needs name and path, and may have domain"
             raise SetupFailed(reason=reason)
-        name = str(entry["name"])
-        path = Path(str(entry["path"])).expanduser().absolute()
-        stores.append(StoreSettings(name, path, str(entry.get("domain", name))))
+        source_of = f"[[serve.stores]] in {source}"
+        name = _convert("name", "text", entry["name"], source_of)
+        path = _convert("path", "path", entry["path"], source_of)
+        domain = _convert("domain", "text", entry.get("domain", name), source_of)
+        stores.append(StoreSettings(name, path, domain))
     return tuple(stores)
 
 
@@ -189,17 +199,50 @@ def _convert(name: str, kind: str, value: Any, source: str) -> Any:
     try:
         match kind:
             case "path":
-                return Path(str(value)).expanduser().absolute()
+                return _path(value)
             case "int":
-                return int(value)
+                return _whole(value)
             case "seconds":
-                return float(value)
+                return _seconds(value)
             case "size":
-                return value if isinstance(value, int) else parse_size(str(value))
+                return parse_size(value) if isinstance(value, str) else _whole(value)
             case _:
-                return str(value)
-    except ValueError as error:
+                return _text(value)
+    except (ValueError, TypeError, RuntimeError) as error:
         raise SetupFailed(reason=f"{name} from {source} cannot be {value!r}: {error}") from error
+
+
+def _path(value: Any) -> Path:
+    text = os.fspath(value)
+    # An empty path would be the folder that the service happens to be started in.
+    if not text or "\0" in text:
+        raise ValueError("it must be a path")
+    return Path(text).expanduser().absolute()
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("it must be text")
+    if not value or not value.isprintable():
+        raise ValueError("it must be one line of text, and not empty")
+    return value
+
+
+def _whole(value: Any) -> int:
+    # int() also takes signs, underscores, blanks, fractions and the digits of other scripts.
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,18}", value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("it must be a whole number")
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", value):
+        return float(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise ValueError("it must be a number of seconds")
 
 
 def _require(condition: object, reason: str) -> None:

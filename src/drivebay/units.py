@@ -13,9 +13,12 @@ OFFSET_MAX = 2**63 - 1
 _SUFFIXES = {"": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 
 # `[0-9]`, not `\d`: Python's int() also takes signs, underscores, blanks and the digits of other
-# scripts, none of which the API knows.  20 digits hold every 64-bit number, and the limit keeps a
-# million-digit request from costing anything.
-_SIZE = re.compile(r"([0-9]{1,20})([kKmMgGtT]?)")
+# scripts, none of which the API knows.
+_SIZE = re.compile(r"0*([0-9]+)([kKmMgGtT]?)")
+
+# Digits of the largest offset.  More than these, zeros in front not counted, are not even converted,
+# which keeps a million of them from costing anything.
+_DIGITS_MAX = 19
 
 # How much of a wrong value an error repeats.
 _SHOWN_MAX = 40
@@ -27,14 +30,16 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: *text* has another form or the number is past 2**63-1; the message says which.
     """
+    shown = text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + "..."
     match = _SIZE.fullmatch(text)
     if match is None:
-        shown = text if len(text) <= _SHOWN_MAX else text[:_SHOWN_MAX] + "..."
         raise ValueError(f"{shown!r} is not a byte count: digits, then at most one of k, M, G, T")
-    size = int(match[1]) * _SUFFIXES[match[2].lower()]
-    if size > OFFSET_MAX:
-        raise ValueError(f"{text!r} is past the largest byte count, {OFFSET_MAX}")
-    return size
+    digits, suffix = match.groups()
+    if len(digits) <= _DIGITS_MAX:
+        size = int(digits) * _SUFFIXES[suffix.lower()]
+        if size <= OFFSET_MAX:
+            return size
+    raise ValueError(f"{shown!r} is past the largest byte count, {OFFSET_MAX}")
 
 
 def format_size(size_bytes: int) -> str:
