@@ -1,0 +1,121 @@
+"""What an answer of success promises is on the disk before the answer is on its way."""
+
+import gzip
+import os
+
+import pytest
+
+from drivebay.units import MIB
+from system.drives import made, wait_for
+from system.traced import TracedServer, Undurable, answers, needs_strace
+
+pytestmark = needs_strace
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory):
+    server = TracedServer(tmp_path_factory.mktemp("traced"), workers=1)
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def call(traced):
+    """Make one call, and return what had not been flushed when its answer was sent, and what had.
+
+    Counters are left out: they are promised to lose up to a second.
+    """
+
+    def call(path: str, body: bytes | str = b"", **headers: str) -> Undurable:
+        before = traced.trace.stat().st_size
+        answer = traced.api("POST", path, body, headers=headers)
+        assert answer.status in {200, 204}, answer
+        with traced.trace.open() as trace:
+            trace.seek(before)
+            *_, found = answers(trace.read().splitlines())
+        found.paths = {path for path in found.paths if "/counters" not in path}
+        return found
+
+    return call
+
+
+@pytest.fixture(params=["none", "aes-xts-plain"])
+def drive(traced, request):
+    return made(
+        traced, traced.first, os.urandom(9 * MIB), text=f"encryption:cipher {request.param}"
+    )
+
+
+def volume(traced, drive: str) -> str:
+    return str(traced.data / "stores/default" / f"{drive}.volume")
+
+
+def catalog(traced) -> set[str]:
+    return {str(traced.data / "catalog.sqlite"), str(traced.data / "catalog.sqlite-journal")}
+
+
+@pytest.mark.parametrize(
+    ("offset", "body"),
+    [
+        (0, os.urandom(4 * MIB)),
+        (4095, b"x"),
+        (777, os.urandom(8 * MIB + 5)),
+        (0, bytes(MIB)),
+        (MIB + 3, bytes(MIB)),
+    ],
+    ids=["piece", "byte", "pieces", "zeros", "zeros over edges"],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["raw", "gzip"])
+def test_a_write_is_flushed_before_its_204(traced, call, drive, offset, body, packed):
+    sent, headers = (gzip.compress(body, 1), {"Content-Encoding": "gzip"}) if packed else (body, {})
+
+    found = call(f"/drives/{drive}/write/{offset}", sent, **headers)
+
+    assert found.paths == set()
+    assert volume(traced, drive) in found.flushed
+
+
+def test_a_new_drive_is_flushed_before_its_record_is_sent(traced, call):
+    found = call("/drives/create", "size 1M")
+
+    assert found.paths == set()
+    (drive,) = (path for path in found.flushed if path.endswith(".volume"))
+    assert {drive, os.path.dirname(drive), *catalog(traced)} <= found.flushed  # noqa: PTH120
+
+
+@pytest.mark.parametrize("size", ["1M", "5000001", "9437184", "9M", "30M"])
+def test_a_change_of_size_is_flushed_before_its_record_is_sent(traced, call, drive, size):
+    found = call(f"/drives/{drive}/set", f"size {size}\nname sized")
+
+    assert found.paths == set()
+    assert catalog(traced) <= found.flushed
+
+
+def test_changed_fields_are_flushed_before_their_record_is_sent(traced, call, drive):
+    found = call(f"/drives/{drive}/set", "name other\nuser:a b\ntags c d")
+
+    assert found.paths == set()
+    assert catalog(traced) <= found.flushed
+
+
+def test_a_destroy_is_flushed_before_its_204(traced, call, drive):
+    found = call(f"/drives/{drive}/destroy")
+
+    assert found.paths == set()
+    assert {str(traced.data / "stores/default"), *catalog(traced)} <= found.flushed
+
+
+def test_an_imaging_is_durable_when_it_is_queued_and_when_it_is_over(traced, call, drive):
+    copy = traced.create("size 9M")
+
+    queued = call(f"/drives/{copy}/image/{drive}")
+    before = traced.trace.stat().st_size
+    wait_for(traced, traced.first, copy, None)
+
+    assert catalog(traced) <= queued.flushed
+    with traced.trace.open() as trace:
+        trace.seek(before)
+        seen = list(answers(trace.read().splitlines()))
+    assert volume(traced, copy) not in seen[-1].paths
