@@ -1,7 +1,8 @@
 """Requests as bytes, and answers one by one as they come off a raw connection."""
 
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -164,3 +165,11 @@ def refused(answer: Answer, status: int, word: str) -> str:
     assert len(answer.body) < 400, shown
     assert b"Traceback" not in answer.body, shown
     return answer.text
+
+
+def eventually(is_so: Callable[[], bool], within_s: float = 30.0) -> None:
+    """Wait until *is_so*."""
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.01)

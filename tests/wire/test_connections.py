@@ -1,13 +1,14 @@
 """What happens on a connection that carries more than one request, or asks to be another thing."""
 
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
 from drivebay.http.protocol import PIPELINE_MAX
+from drivebay.units import MIB
 from live import drained
 from wire.exchange import Wire, refused, request
+from wire.processes import memory_before, peaks_grown
 
 
 def test_two_requests_sent_at_once_are_answered_in_order(server, caller, kept):
@@ -167,9 +168,11 @@ def test_the_body_of_an_upgrade_is_no_request(server, caller, kept):
     for cut in (0, 1, len(destroy)):
         with Wire(server) as wire:
             head = request(
-                "POST", "/drives/list", user=caller.user,
+                "POST",
+                "/drives/list",
+                user=caller.user,
                 headers=[*upgrade, f"Content-Length: {len(destroy)}"],
-            )  # fmt: skip
+            )
             wire.send(head + destroy[:cut], destroy[cut:])
 
             assert kept in wire.answer().text
@@ -221,7 +224,7 @@ def test_a_caller_that_says_it_is_done_still_gets_its_answers(server, caller):
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_requests_without_end_on_one_connection_fill_no_memory(server, version):
     """A million of them, which took gigabytes when uvicorn took them all in at once."""
-    before = [peak_mib(pid) for pid in processes(server)]
+    before = memory_before(server)
     many = f"GET / HTTP/{version}\r\nHost:\r\n\r\n".encode() * 10_000
 
     with Wire(server) as wire, suppress(ConnectionError):
@@ -229,8 +232,7 @@ def test_requests_without_end_on_one_connection_fill_no_memory(server, version):
             wire.send(many)
         drained(wire.socket)
 
-    after = [peak_mib(pid) for pid in processes(server)]
-    assert max(new - old for new, old in zip(after, before, strict=True)) < 16
+    assert peaks_grown(server, before) < 16 * MIB
 
 
 def test_a_hundred_requests_at_once_are_too_many_and_the_first_are_answered(server, caller):
@@ -244,15 +246,3 @@ def test_a_hundred_requests_at_once_are_too_many_and_the_first_are_answered(serv
 
     assert PIPELINE_MAX <= answers.count(b"HTTP/1.1 200 OK") < 100
     assert answers.count(b"connection: close") == 1
-
-
-def processes(server) -> list[int]:
-    """Return the pids of the service's children: its HTTP workers and the job worker."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text()
-    return [int(pid) for pid in children.split()]
-
-
-def peak_mib(pid: int) -> int:
-    """Return the most memory that a process has had."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024

@@ -234,9 +234,11 @@ def test_a_write_without_a_length_is_refused_and_what_follows_is_not_run_22(serv
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
 def test_a_body_that_ends_early_changes_nothing(server, caller, kept, sent, coding):
     head = request(
-        "POST", f"/drives/{kept}/write", user=caller.user,
+        "POST",
+        f"/drives/{kept}/write",
+        user=caller.user,
         headers=["Content-Length: 65536", f"Content-Encoding: {coding}"],
-    )  # fmt: skip
+    )
     for end in (Wire.close, Wire.half_close):
         with Wire(server) as wire:
             wire.send(head, bytes(sent))
@@ -268,7 +270,7 @@ def test_an_unknown_expectation_is_417(server, caller, kept, expectation):
                 b"x",
                 user=caller.user,
                 headers=[f"Expect: {expectation}"],
-            )  # fmt: skip
+            )
         )
 
         refused(wire.answer(), 417, "usage")

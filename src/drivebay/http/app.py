@@ -6,6 +6,7 @@ from importlib import resources
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
@@ -68,7 +69,7 @@ class App:
     async def _describe(self, scope: Scope, exchange: "_Exchange") -> None:
         if scope["method"] not in {"GET", "HEAD"}:
             raise HTTPException(405, headers={"Allow": "GET, HEAD"})
-        await self._streams.small_body(exchange.receive)
+        await self._streams.small_body(Request(scope, exchange.receive))
         response = Response(self._openapi, media_type="application/json")
         await response(scope, exchange.receive, exchange.send)
 
@@ -79,7 +80,11 @@ class App:
             exchange.abort()
             return
         response = answer(failure)
-        if not exchange.body_taken and not await self._streams.ignore_body(scope, exchange.receive):
+        if not (
+            exchange.body_taken
+            or "connection" in response.headers
+            or await self._streams.ignore_body(scope, exchange.receive)
+        ):
             response.headers["connection"] = "close"
         await response(scope, exchange.receive, exchange.send)
 

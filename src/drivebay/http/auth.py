@@ -1,7 +1,6 @@
 """Who is calling: HTTP Basic, a user's uuid and API key."""
 
 import base64
-import binascii
 from uuid import UUID
 
 from starlette.datastructures import Headers
@@ -27,7 +26,7 @@ def credentials(headers: Headers) -> tuple[UUID | None, str]:
         raise NotAuthenticated
     try:
         decoded = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # Not ASCII, not base64, or not UTF-8 inside.
         raise NotAuthenticated from error
     user, separator, key = decoded.partition(":")
     if not separator:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from drivebay import wire
-from drivebay.errors import DriveNotFound, InvalidInput
+from drivebay.errors import DrivebayError, DriveNotFound, InvalidInput, WritePastEnd
 from drivebay.http import replies
 from drivebay.http.errors import Refusal
 from drivebay.http.streams import Streams
@@ -63,19 +63,19 @@ class DriveRoutes:
 
     async def list(self, request: Request) -> Response:
         """GET /drives/list: the caller's drives."""
-        await self._streams.small_body(request.receive)
+        await self._streams.small_body(request)
         uuids = await self._streams.call(drives.listed, self._ctx, _caller(request))
         return replies.uuids(request.headers, uuids)
 
     async def list_standard(self, request: Request) -> Response:
         """GET /drives/list/standard: the drives that everybody may image from."""
-        await self._streams.small_body(request.receive)
+        await self._streams.small_body(request)
         uuids = await self._streams.call(drives.listed_standard, self._ctx)
         return replies.uuids(request.headers, uuids)
 
     async def info_all(self, request: Request, *, full: bool = False) -> Response:
         """GET /drives/info: the caller's drives' records."""
-        await self._streams.small_body(request.receive)
+        await self._streams.small_body(request)
         caller = _caller(request)
         records = await self._streams.call(drives.info_all, self._ctx, caller, full=full)
         return replies.many(request.headers, records)
@@ -86,13 +86,13 @@ class DriveRoutes:
 
     async def info_standard(self, request: Request) -> Response:
         """GET /drives/info/standard: the standard drives' records."""
-        await self._streams.small_body(request.receive)
+        await self._streams.small_body(request)
         records = await self._streams.call(drives.info_standard, self._ctx, _caller(request))
         return replies.many(request.headers, records)
 
     async def info(self, request: Request, *, full: bool = False) -> Response:
         """GET /drives/DRIVE/info: one record."""
-        await self._streams.small_body(request.receive)
+        await self._streams.small_body(request)
         caller, drive = _caller(request), _drive(request, "drive")
         record = await self._streams.call(drives.info, self._ctx, caller, drive, full=full)
         return replies.one(request.headers, record)
@@ -103,13 +103,13 @@ class DriveRoutes:
 
     async def create(self, request: Request) -> Response:
         """POST /drives/create: a new drive of zeros."""
-        pairs = _pairs(request, await self._streams.small_body(request.receive))
+        pairs = _pairs(request, await self._streams.small_body(request))
         record = await self._streams.call(drives.create, self._ctx, _caller(request), pairs)
         return replies.one(request.headers, record)
 
     async def set(self, request: Request) -> Response:
         """POST /drives/DRIVE/set: change fields and size."""
-        body = await self._streams.small_body(request.receive)
+        body = await self._streams.small_body(request)
         caller, drive = _caller(request), _drive(request, "drive")
         record = await self._streams.call(
             drives.change, self._ctx, caller, drive, lambda: _pairs(request, body)
@@ -118,14 +118,14 @@ class DriveRoutes:
 
     async def destroy(self, request: Request) -> Response:
         """POST /drives/DRIVE/destroy."""
-        await self._streams.small_body(request.receive)
+        await self._streams.small_body(request)
         caller, drive = _caller(request), _drive(request, "drive")
         await self._streams.call(drives.destroy, self._ctx, caller, drive)
         return replies.nothing()
 
     async def image(self, request: Request) -> Response:
         """POST /drives/DRIVE/image/SOURCE[/CONVERSION]: copy SOURCE onto DRIVE."""
-        await self._streams.small_body(request.receive)
+        await self._streams.small_body(request)
         caller, drive = _caller(request), _drive(request, "drive")
         source = _drive(request, "source")
         async with (
@@ -138,14 +138,14 @@ class DriveRoutes:
 
     async def cancel(self, request: Request) -> Response:
         """POST /drives/DRIVE/image/cancel: stop imaging of DRIVE."""
-        await self._streams.small_body(request.receive)
+        await self._streams.small_body(request)
         caller, drive = _caller(request), _drive(request, "drive")
         await self._streams.call(imaging.cancel, self._ctx, caller, drive)
         return replies.nothing()
 
     async def clone(self, request: Request) -> Response:
         """POST /drives/SOURCE/clone[/CONVERSION]: a new drive, imaged from SOURCE."""
-        body = await self._streams.small_body(request.receive)
+        body = await self._streams.small_body(request)
         caller, source = _caller(request), _drive(request, "drive")
         async with self._missing_first(drives.require_readable, caller, source):
             conversion, pairs = _conversion(request), _pairs(request, body)
@@ -156,7 +156,7 @@ class DriveRoutes:
 
     async def read(self, request: Request) -> ASGIApp:
         """GET /drives/DRIVE/read/OFFSET/SIZE: up to 4 MiB of the drive's bytes."""
-        await self._streams.small_body(request.receive)
+        await self._streams.small_body(request)
         caller, drive = _caller(request), _drive(request, "drive")
         async with self._missing_first(drives.require_readable, caller, drive):
             offset, length = _size(request, "offset"), _size(request, "size")
@@ -184,9 +184,15 @@ class DriveRoutes:
             upload = await streams.call(
                 transfer.Upload, self._ctx, caller, drive, offset, length=length, gzip=gzip
             )
-            async for piece in streams.pieces(request.receive, length):
-                await streams.call(upload.feed, piece)
-            await streams.call(upload.finish)
+            try:
+                async for piece in streams.pieces(request.receive, length):
+                    await streams.call(upload.feed, piece)
+                await streams.call(upload.finish)
+            except (DrivebayError, Refusal) as failure:
+                # WritePastEnd says it itself.
+                if upload.in_place and not isinstance(failure, WritePastEnd):
+                    failure.add_note(f"{upload.in_place} bytes from offset {offset} are in place")
+                raise
         return replies.nothing()
 
     @asynccontextmanager

@@ -13,7 +13,7 @@ from drivebay.wire import Record
 def wants_json(headers: Headers) -> bool:
     """Whether `Accept` prefers JSON; text is the default, also for `*/*` and unknown types."""
     best, best_quality = "text/plain", 0.0
-    for item in headers.get("accept", "").split(","):
+    for item in ",".join(headers.getlist("accept")).split(","):
         media, *parameters = (part.strip().lower() for part in item.split(";"))
         quality = _quality(parameters)
         if media in {"application/json", "text/plain", "text/*", "*/*"} and quality > best_quality:

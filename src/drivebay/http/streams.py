@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from drivebay.http.errors import Refusal, refused
@@ -81,17 +82,20 @@ class Streams:
                 break
             del self._turns[user]
 
-    async def small_body(self, receive: Receive) -> bytes:
+    async def small_body(self, request: Request) -> bytes:
         """Return a body of KEY VALUE pairs, or of a call that needs none.
 
         Raises:
             Refusal: it is too long, too slow or incomplete.
         """
+        length = int(request.headers.get("content-length", "0"))
+        if length == 0:
+            return b""
+        if length > PAIRS_MAX:
+            raise refused(400, f"the body is longer than {PAIRS_MAX} bytes")
         body = bytearray()
-        async for part in self._parts(receive, length=PAIRS_MAX):
+        async for part in self._parts(request.receive, length=length):
             body += part
-            if len(body) > PAIRS_MAX:
-                raise refused(400, f"the body is longer than {PAIRS_MAX} bytes")
         return bytes(body)
 
     async def pieces(self, receive: Receive, length: int) -> AsyncIterator[memoryview]:
@@ -127,7 +131,8 @@ class Streams:
                 async with asyncio.timeout(min(self.stall_timeout_s, left_s)):
                     message = await receive()
             except TimeoutError as error:
-                raise refused(408, "the body came too slowly") from error
+                sentence = "the body came too slowly"
+                raise Refusal(408, ErrorWord.USAGE, sentence, {"Connection": "close"}) from error
             if message["type"] == "http.disconnect":
                 raise refused(400, "the connection ended before the body did")
             if body := message.get("body", b""):

@@ -4,13 +4,10 @@ Every operation holds the drive against changes while it looks it up and moves t
 destroy, a resize or an imaging never runs beside an operation that did not know of it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import UUID
 
 from drivebay.catalog import jobs as job_rows
 from drivebay.errors import (
-    DrivebayError,
     DriveBusy,
     InvalidInput,
     ReadPastEnd,
@@ -72,7 +69,8 @@ class Upload:
     """One write call: pieces of its body in, the drive's bytes out, in order.
 
     A body that decodes to at most 4 MiB is validated whole before its first byte is stored.  A
-    longer one is applied in pieces as it arrives.  `feed` and `finish` block; call them in turn.
+    longer one is applied in pieces as it arrives; *in_place* counts the bytes that are stored.
+    `feed` and `finish` block; call them in turn.
     """
 
     def __init__(
@@ -90,7 +88,7 @@ class Upload:
         self._caller = caller
         self._drive = drive
         self._offset = offset
-        self._in_place = 0
+        self.in_place = 0
         self._inflater = Inflater() if gzip else None
         with ctx.catalog.read() as tx:
             self._row = self._admitted(access.owned(tx, caller, drive))
@@ -113,21 +111,21 @@ class Upload:
         """End the write: on return everything is durable and counted."""
         if self._inflater is not None:
             self._store(memoryview(self._inflater.rest()))
-        if self._in_place == 0:
+        if self.in_place == 0:
             # An empty body writes nothing, and is still a write that was answered.
             with self._ctx.locks.writing(self._drive), self._ctx.catalog.read() as tx:
                 self._row = self._admitted(access.owned(tx, self._caller, self._drive))
-        self._ctx.counters.add_write(self._row.id, self._in_place)
+        self._ctx.counters.add_write(self._row.id, self.in_place)
 
     def _store(self, data: memoryview) -> None:
         if not data:
             return
         ctx, uuid = self._ctx, self._drive
-        with self._telling_what_is_in_place(), ctx.locks.writing(uuid):
+        with ctx.locks.writing(uuid):
             with ctx.catalog.read() as tx:
                 row = self._admitted(access.owned(tx, self._caller, uuid))
-            self._require_room(row, length=self._in_place + len(data))
-            offset = self._offset + self._in_place
+            self._require_room(row, length=self.in_place + len(data))
+            offset = self._offset + self.in_place
             with ctx.open_volume(row) as volume:
                 with volume.locked(offset, len(data), shared=False):
                     volume.pwrite(offset, data)
@@ -136,7 +134,7 @@ class Upload:
                 with ctx.catalog.write() as tx:
                     job_rows.clear_failed(tx, uuid)
         self._row = row
-        self._in_place += len(data)
+        self.in_place += len(data)
 
     def _admitted(self, row: Drive) -> Drive:
         require_idle(row)
@@ -146,17 +144,8 @@ class Upload:
     def _require_room(self, row: Drive, *, length: int) -> None:
         if self._offset + length > row.size:
             raise WritePastEnd(
-                drive=row.uuid, offset=self._offset, size=row.size, in_place=self._in_place
+                drive=row.uuid, offset=self._offset, size=row.size, in_place=self.in_place
             )
-
-    @contextmanager
-    def _telling_what_is_in_place(self) -> Iterator[None]:
-        try:
-            yield
-        except DrivebayError as error:
-            if self._in_place:
-                error.add_note(f"{self._in_place} bytes from offset {self._offset} are in place")
-            raise
 
 
 def flush(ctx: Context, drive: Drive, volume: Volume) -> None:
