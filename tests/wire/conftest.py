@@ -30,10 +30,10 @@ def drive(caller: Caller) -> str:
 
 @pytest.fixture
 def kept(caller: Caller, drive: str):
-    """The drive, with a check that the test left everything the caller has as it was.
+    """The drive, with a check that the test left it, and which drives there are, as it was.
 
     The check asks the service again, so it also shows that the service still answers.
     """
-    before = caller.state()
+    before = caller.state(drive)
     yield drive
-    assert caller.state() == before
+    assert caller.state(drive) == before

@@ -142,14 +142,15 @@ class Caller:
         assert answer.status == 200, answer
         return answer.record
 
-    def state(self) -> list[tuple[dict[str, str], bytes]]:
-        """Return every drive of the user: its record, except how often it was read, and bytes."""
-        drives = []
-        for record in self.ask("GET", "/drives/info/full").records:
-            content = self.read(record["drive"], 0, min(int(record["size"]), 1 << 22))
-            del record["read:bytes"], record["read:requests"]
-            drives.append((record, content))
-        return drives
+    def state(self, drive: str) -> tuple[str, dict[str, str], bytes]:
+        """Return which drives the user has, and one's bytes and record, but how often it was read."""
+        record = self.info(drive)
+        del record["read:bytes"], record["read:requests"]
+        return (
+            self.ask("GET", "/drives/list").text,
+            record,
+            self.read(drive, 0, int(record["size"])),
+        )
 
 
 def refused(answer: Answer, status: int, word: str) -> str:
