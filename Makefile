@@ -8,7 +8,7 @@ TIME ?= 600
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check format crash property lock clean
+.PHONY: help setup serve test check format crash property bench bench-quick lock clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ crash: $(VENV)/.test  ## kill the service under load for TIME seconds
 
 property: $(VENV)/.test  ## compare the API with its model over ten times as many histories
 	DRIVEBAY_PROPERTY_EXAMPLES=1000 $(BIN)/pytest tests/property
+
+bench: $(VENV)/.run  ## measure every row against the neighbours; ARGS="--only ROW" chooses
+	$(BIN)/python -m bench $(ARGS)
+
+bench-quick: $(VENV)/.run  ## the main ratios, in under two minutes
+	$(BIN)/python -m bench --quick $(ARGS)
 
 lock: $(VENV)/.test  ## pin the newest versions that pyproject.toml allows, with hashes
 	requirements/lock $(BIN)/python

@@ -1,0 +1,130 @@
+"""The table on the terminal and the document of a run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.contest import Pace, Result
+from bench.stats import Series, Spread
+
+WIDTH = 150
+HEADINGS = ("row", "ratio", "floor / goal", "verdict", "drivebay", "peer", "unit", "against")
+NUMBERS = ("ratio", "floor / goal", "drivebay", "peer")
+STYLES = {"goal": "green", "floor": "yellow", "missing": "magenta"}
+
+
+def number(value: float) -> str:
+    """Return a value with three digits that mean something: 0.812, 31.4, 2,650."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def spread(values: Spread) -> str:
+    """Return `median (least..most)`."""
+    return f"{number(values.median)} ({number(values.least)}..{number(values.most)})"
+
+
+def bounds(result: Result) -> str:
+    """Return what the row has to reach, floor first."""
+    sign = "≤ " if result.row.is_limit else ""
+    return f"{sign}{number(result.row.floor)} / {sign}{number(result.row.goal)}"
+
+
+def outcome(result: Result) -> str:
+    """Return the ratio with its spread, or why there is none."""
+    if result.measured is not None:
+        return spread(result.measured)
+    return f"needs {', '.join(result.missing)}" if result.missing else result.failure
+
+
+def table(results: Sequence[Result]) -> Table:
+    """Return the rows, ratios first."""
+    made = Table(
+        title="median (least..most) by round; ratio = drivebay / peer", box=box.SIMPLE_HEAD
+    )
+    for heading in HEADINGS:
+        made.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
+    for result in results:
+        verdict = Text(result.verdict, style=STYLES.get(result.verdict, "red"))
+        made.add_row(
+            result.row.key,
+            outcome(result),
+            bounds(result),
+            verdict,
+            spread(result.ours.spread) if result.ours else "",
+            spread(result.peer.spread) if result.peer else "",
+            result.row.unit,
+            result.peer.name if result.peer else result.row.against,
+        )
+    return made
+
+
+def show(results: Sequence[Result], console: Console) -> None:
+    """Print the table, what was seen beside the values, and what is missing."""
+    console.print(table(results))
+    for result in results:
+        for series in [result.ours, *result.peers]:
+            if series is not None and series.details:
+                console.print(f"  {result.row.key:16} {series.name:20} {_details(series)}")
+    for result in results:
+        if result.verified:
+            console.print(f"  {result.row.key:16} verified {result.verified}")
+
+
+def _details(series: Series) -> str:
+    parts = [f"{name} {number(value)}" for name, value in series.details.items()]
+    return f"{spread(series.spread)}; {', '.join(parts)}"
+
+
+def document(results: Sequence[Result], pace: Pace, machine: dict[str, str]) -> dict[str, Any]:
+    """Return the whole run as one document."""
+    return {
+        "machine": machine,
+        "rounds": pace.rounds,
+        "seconds": pace.seconds,
+        "rows": [_record(result) for result in results],
+    }
+
+
+def _record(result: Result) -> dict[str, Any]:
+    row = result.row
+    return {
+        "row": row.key,
+        "what": row.what,
+        "against": row.against,
+        "unit": row.unit,
+        "floor": row.floor,
+        "goal": row.goal,
+        "is_limit": row.is_limit,
+        "note": row.note,
+        "verdict": result.verdict,
+        "measured": asdict(result.measured) if result.measured else None,
+        "ours": _series(result.ours) if result.ours else None,
+        "peers": [_series(peer) for peer in result.peers],
+        "compared_with": result.peer.name if result.peer else None,
+        "verified": result.verified,
+        "missing": list(result.missing),
+        "failure": result.failure,
+    }
+
+
+def _series(series: Series) -> dict[str, Any]:
+    return {
+        "name": series.name,
+        "spread": asdict(series.spread),
+        "values": [sample.value for sample in series.samples],
+        "details": series.details,
+    }
+
+
+def write(path: Path, made: dict[str, Any]) -> None:
+    """Write the document."""
+    path.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
