@@ -94,7 +94,8 @@ def wait_for(session: Session, before: Record, progress: Progress) -> Record:
         if state.startswith(("failed", "error")):
             reason = str(record.get("imaging:error", ""))
             raise ImagingFailed(drive=label(record), reason=reason)
-        done = size * _percent(state) // 100
+        # Rounded up, as the percents that are shown of it are rounded down.
+        done = -(-size * _percent(state) // 100)
         progress.advance(max(0, done - shown))
         shown = max(shown, done)
         time.sleep(pause_s)
