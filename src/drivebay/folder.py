@@ -96,7 +96,7 @@ def master_key(settings: Settings, catalog: Catalog) -> tuple[MasterKey, bool]:
         SetupFailed: the file is missing, unsound, or holds another key than the folder's.
     """
     path = settings.master_key
-    if path.is_relative_to(settings.data):
+    if path.resolve().is_relative_to(settings.data.resolve()):
         raise SetupFailed(
             reason=f"the master key {path} would lie inside the data folder",
             hint="keep it elsewhere, so that a copy of the folder alone reveals nothing",

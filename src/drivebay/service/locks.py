@@ -25,7 +25,11 @@ _POLL_S = (0.001, 0.05)
 
 
 class DriveLocks:
-    """The lock file of one data folder.  Threads and processes may share the object or the file."""
+    """The lock file of one data folder.  Threads may share the object, processes the file.
+
+    A process makes its own object, after it was forked: locks of one open file never wait for each
+    other.
+    """
 
     def __init__(self, path: Path) -> None:
         """Use the lock file at *path*, made when it is first needed."""
