@@ -9,6 +9,7 @@ from pathlib import Path
 
 from drivebay.client.errors import NoCredentials, SettingsRefused
 from drivebay.client.profiles import Profile, Profiles, load_profiles
+from drivebay.client.transport import checked_url
 from drivebay.settings import client_config_file
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -64,6 +65,8 @@ def resolve(profile: str | None, url: str | None) -> Target:
     if profile is not None:
         environ = {}
     address, address_origin = _url(url, environ, chosen, where)
+    # Before anything shows it: it may hold a password by mistake.
+    address = checked_url(address)
     user, key, token_origin = _token(environ, chosen, where)
     return Target(
         url=address,

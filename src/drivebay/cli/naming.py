@@ -34,7 +34,8 @@ class DriveName(click.ParamType[str]):
             name, uuid = str(record.get("name", "")), str(record.get("drive", ""))
             size = format_size(int(record.get("size", 0)))
             # Shells split at blanks and take other characters for their own.
-            if name.replace("-", "").replace(".", "").replace("_", "").isalnum():
+            plain = name.replace("-", "").replace(".", "").replace("_", "")
+            if plain.isalnum() and not name.startswith("-"):
                 words[name] = f"{uuid}, {size}"
             if incomplete and uuid.startswith(incomplete):
                 words[uuid] = f"{name}, {size}"

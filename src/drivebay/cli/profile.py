@@ -25,7 +25,6 @@ from drivebay.client.profiles import (
     remove_profile,
     store_profile,
 )
-from drivebay.client.transport import checked_url
 
 _TOKEN_LENGTH_MAX = 4096
 
@@ -116,7 +115,7 @@ def add(app: App, name: str, user: str | None) -> None:
     A profile of that name for another service or user is kept under a new name.
     """
     checked_name(name)
-    url = checked_url(app.target().url)
+    url = app.target().url
     stored = _given_profile(url, user)
     moved = store_profile(config_path(), name, stored.url, stored.user, stored.key)
     app.note(f"stored profile {name} for {url} in {config_path()}")
