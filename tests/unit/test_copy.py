@@ -14,7 +14,7 @@ from drivebay.storage import copy
 from drivebay.storage.copy import PIECE, copy_gunzip, copy_gzip, copy_raw
 from drivebay.storage.file import FileStore
 from drivebay.storage.memory import MemoryStore
-from unit.gzips import member, member_of_length
+from unit.gzips import FHCRC, FTEXT, member, member_of_length
 
 TEXT = b"some lines of text, some lines of text; " * 50
 
@@ -30,6 +30,15 @@ PADDINGS = [
     b"\x1f\x1f\x8b\x08",
     b"junk",
     b"\xff" * 5000,
+]
+
+HEADS = [
+    {},
+    {"name": b"disk.img"},
+    {"name": b"disk.img", "comment": b"two parts"},
+    {"extra": b"\x1f\x8b\x08" * 1000},
+    {"flags": FHCRC},
+    {"name": b"n", "comment": b"", "extra": b"", "flags": FHCRC | FTEXT},
 ]
 
 contents = st.lists(
@@ -220,15 +229,16 @@ class TestGunzip:
     @given(
         data=st.lists(contents, min_size=1, max_size=4),
         level=st.integers(0, 9),
+        head=st.sampled_from(HEADS),
         padding=st.sampled_from(PADDINGS),
         part=st.sampled_from([1, 2, 3, 5, 64, 1000, 2**16]),
     )
     def test_members_are_unpacked_one_after_the_other_and_padding_is_ignored(
-        self, keep, monkeypatch, data, level, padding, part
+        self, keep, monkeypatch, data, level, head, padding, part
     ):
-        """However the stream is cut into parts: the magic's bytes may lie in three of them."""
+        """However the stream is cut into parts: each byte of a header may lie in its own."""
         monkeypatch.setattr(copy, "_PART", part)
-        stream = b"".join(member(one, level=level) for one in data) + padding
+        stream = b"".join(member(one, level=level, **head) for one in data) + padding
         whole = b"".join(data)
 
         unpacked, done = unzip(keep, stream, len(whole) + 10)
@@ -249,17 +259,7 @@ class TestGunzip:
 
         assert unzip(keep, stream, len(TEXT) + 4)[0] == TEXT + b"more"
 
-    @pytest.mark.parametrize(
-        "head",
-        [
-            {"name": b"disk.img"},
-            {"comment": b"x" * 70_000},
-            {"extra": b"\x1f\x8b\x08" * 1000},
-            {"flags": 2},
-            {"name": b"n", "comment": b"", "extra": b"", "flags": 1},
-        ],
-        ids=str,
-    )
+    @pytest.mark.parametrize("head", [*HEADS, {"comment": b"x" * 2**19}], ids=repr)
     def test_all_parts_of_a_header_are_passed_over(self, keep, head):
         assert unzip(keep, member(TEXT, **head), len(TEXT))[0] == TEXT
 
@@ -271,6 +271,10 @@ class TestGunzip:
     def test_what_does_not_begin_with_a_member_is_refused(self, keep, stream):
         with pytest.raises(InvalidInput, match="gzip stream"):
             unzip(keep, stream, 10_000)
+
+    def test_a_header_without_end_is_refused(self, keep):
+        with pytest.raises(InvalidInput, match="its header is longer than 1048576 bytes"):
+            unzip(keep, member(TEXT, name=b"x" * 2**21), len(TEXT))
 
     def test_a_stream_that_is_cut_anywhere_is_refused(self, keep):
         whole = member(TEXT, name=b"disk.img")

@@ -58,7 +58,11 @@ class Counters:
         with self._lock:
             dirty, self._dirty = self._dirty, False
         if dirty:
-            os.fdatasync(self._fd)
+            try:
+                os.fdatasync(self._fd)
+            except OSError:
+                self._dirty = True
+                raise
 
     def close(self) -> None:
         """Flush and close."""

@@ -1,20 +1,15 @@
 """Gzip bodies: one member, checked, in pieces of bounded size."""
 
 from collections.abc import Iterator
-from typing import cast
-
-from isal import igzip_lib
 
 from drivebay.errors import InvalidInput
 from drivebay.model import TRANSFER_MAX
+from drivebay.storage.member import Damaged, Unpacker
 from drivebay.units import KIB
 
 # Deflate gives output at least every few hundred bytes of input once its header is over; a header
 # may carry names and comments.  Past this much input without output the body is not a drive's.
 _SILENT_INPUT_MAX = 64 * KIB
-
-# isal's stubs declare the class as an instance.
-_DAMAGED = cast("type[Exception]", igzip_lib.IsalError)
 
 _GZIP = bytes.fromhex("1f8b08")
 _RESERVED_FLAGS = 0xE0
@@ -25,7 +20,7 @@ class Inflater:
 
     def __init__(self) -> None:
         """Start before the first byte."""
-        self._inner = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+        self._inner = Unpacker()
         self._head = b""
         self._taken = 0
         self._given = 0
@@ -37,11 +32,17 @@ class Inflater:
         Raises:
             InvalidInput: this is not one sound gzip member.
         """
+        # Apart, so that what is refused does not depend on how the input is cut.
+        early = max(0, _SILENT_INPUT_MAX - self._taken)
+        for part in (data[:early], data[early:]):
+            yield from self._pieces(part)
+
+    def _pieces(self, data: memoryview) -> Iterator[bytearray]:
         self._check_head(data)
         self._taken += len(data)
         if not data:
             return
-        if self._inner.eof:
+        if self._inner.is_over:
             raise InvalidInput(reason="bytes follow the gzip stream; send one member alone")
         more = self._inflate(data)
         while more:
@@ -49,10 +50,10 @@ class Inflater:
                 yield self._piece
                 self._piece = bytearray()
             self._piece += more
-            more = b"" if self._inner.needs_input or self._inner.eof else self._inflate(b"")
-        if self._inner.unused_data:
+            more = b"" if self._inner.needs_input or self._inner.is_over else self._inflate(b"")
+        if self._inner.unused:
             raise InvalidInput(reason="bytes follow the gzip stream; send one member alone")
-        if not self._given and self._taken > _SILENT_INPUT_MAX:
+        if self._taken >= _SILENT_INPUT_MAX and not self._given and not self._inner.is_over:
             raise InvalidInput(reason=f"no data in the gzip stream's first {self._taken} bytes")
 
     def rest(self) -> bytearray:
@@ -61,15 +62,15 @@ class Inflater:
         Raises:
             InvalidInput: the stream is not complete.
         """
-        if not self._inner.eof:
+        if not self._inner.is_over:
             raise InvalidInput(reason="the gzip stream ends before its end")
         return self._piece
 
     def _inflate(self, data: memoryview | bytes) -> bytes:
         room = TRANSFER_MAX - len(self._piece) % TRANSFER_MAX
         try:
-            more = self._inner.decompress(data, room)
-        except (_DAMAGED, EOFError) as error:
+            more = self._inner.unpack(data, room)
+        except Damaged as error:
             raise InvalidInput(reason=f"the body is not a sound gzip stream: {error}") from error
         self._given += len(more)
         return more

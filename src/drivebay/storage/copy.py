@@ -5,11 +5,11 @@ Each copy calls *progress* with the bytes of the source that are done, after eve
 """
 
 from collections.abc import Callable, Generator, Iterator
-from typing import cast
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
 from drivebay.errors import DestinationTooSmall, InvalidInput
+from drivebay.storage.member import Damaged, Unpacker
 from drivebay.storage.volume import Volume
 from drivebay.units import KIB, MIB
 
@@ -26,9 +26,6 @@ _MEMBER_MAGIC = bytes.fromhex("1f8b08")
 # What follows a member is copied when it ends, so the time that many tiny members take grows with
 # this: 4 MiB of members of 20 bytes took 20 seconds in one part, and 1 in parts of this size.
 _PART = 64 * KIB
-
-# isal's stubs declare the class as an instance.
-_DAMAGED = cast("type[Exception]", igzip_lib.IsalError)
 
 Progress = Callable[[int], None]
 
@@ -134,7 +131,7 @@ class _Members:
         self.is_over = False
         self._count = 0
         self._head = b""
-        self._inner: igzip_lib.IgzipDecompressor | None = None
+        self._inner: Unpacker | None = None
 
     def unpacked(self, data: memoryview) -> Iterator[bytes]:
         """Take more of the stream and yield what it unpacks to, at most 4 MiB at a time."""
@@ -156,7 +153,7 @@ class _Members:
         # The magic may be cut by the end of a part.
         start = self._head + rest
         if start.startswith(_MEMBER_MAGIC):
-            self._inner = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+            self._inner = Unpacker()
             self._head = b""
             return start
         if _MEMBER_MAGIC.startswith(start):
@@ -167,20 +164,18 @@ class _Members:
             raise InvalidInput(reason="the source does not hold a gzip stream")
         return b""
 
-    def _member(
-        self, inner: igzip_lib.IgzipDecompressor, data: bytes
-    ) -> Generator[bytes, None, bytes]:
+    def _member(self, inner: Unpacker, data: bytes) -> Generator[bytes, None, bytes]:
         while True:
             try:
-                yield inner.decompress(data, PIECE)
-            except (_DAMAGED, EOFError) as error:
+                yield inner.unpack(data, PIECE)
+            except Damaged as error:
                 raise InvalidInput(
                     reason=f"the source's gzip stream is damaged: {error}"
                 ) from error
-            if inner.eof:
+            if inner.is_over:
                 self._count += 1
                 self._inner = None
-                return inner.unused_data
+                return inner.unused
             if inner.needs_input:
                 return b""
             data = b""
