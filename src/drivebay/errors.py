@@ -17,7 +17,7 @@ DrivebayError
 ├── CatalogFailed            the metadata database answered with an error
 └── SetupFailed              the service cannot start or a command cannot run as configured
 
-``str(failure)`` is safe to show to the caller; paths and causes go into notes or the cause, which
+``str(failure)`` and the notes are safe to show to the caller; what is not goes into the cause, which
 only logs print.
 """
 

@@ -8,12 +8,9 @@ import time
 class _Formatter(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line, with control characters escaped outside the traceback."""
-        first, *traceback = super().format(record).split("\n", 1)
-        if not (record.exc_info or record.stack_info):
-            first, traceback = "\n".join([first, *traceback]), []
-        return "\n".join([_escape(first), *traceback])
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """Return the line, without a traceback, with its control characters escaped."""
+        return _escape(super().formatMessage(record))
 
 
 def _escape(text: str) -> str:

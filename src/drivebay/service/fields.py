@@ -175,6 +175,8 @@ def _user_pair(key: str, value: str) -> tuple[str, str]:
     _line("a key", name, KEY_LENGTH_MAX)
     if any(c.isspace() for c in name):
         raise InvalidInput(reason="a key has a blank in it")
+    if len(value) > VALUE_LENGTH_MAX:
+        raise InvalidInput(reason=f"{key} is longer than {VALUE_LENGTH_MAX} characters")
     # Line breaks are kept here, and only here: the text format writes them as the two characters
     # backslash and n, so that no value can forge a line.
     _line(key, value.replace("\n", "").replace("\t", ""), VALUE_LENGTH_MAX)
