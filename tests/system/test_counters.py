@@ -9,6 +9,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 
@@ -146,6 +148,24 @@ def test_counters_are_exact_over_all_workers_and_survive_every_end(wide):
     wide.workers = 2
     wide.start()
     assert load.totals() == load.expected
+
+
+def test_requests_that_meet_in_one_process_are_all_counted(make_server):
+    server = make_server(workers=1)
+    drive = server.create("size 64k")
+    headers = {"Authorization": authorization(server.first)}
+
+    def read(_: int) -> None:
+        with closing(HTTPConnection(server.host, server.port, timeout=60)) as connection:
+            for _ in range(200):
+                connection.request("GET", f"/drives/{drive}/read/5/7", headers=headers)
+                assert connection.getresponse().read() == bytes(7)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read, range(8)))
+
+    info = server.api("GET", f"/drives/{drive}/info").record
+    assert (info["read:requests"], info["read:bytes"]) == ("1600", str(1600 * 7))
 
 
 def test_a_body_that_ends_early_does_not_count(server, owner):

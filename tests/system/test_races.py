@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from drivebay.units import KIB, MIB
 
 
@@ -67,6 +69,55 @@ def test_a_write_beside_changes_of_size_is_whole_or_refused(server, owner):
     server.api("POST", f"/drives/{drive}/set", "size 64k", user=owner)
     rest = server.api("GET", f"/drives/{drive}/read/{63 * KIB + 5}/{KIB - 5}", user=owner).body
     assert rest == bytes(KIB - 5)
+
+
+@pytest.mark.parametrize("cipher", ["none", "aes-xts-plain"])
+def test_overlapping_writes_take_effect_one_after_the_other(server, owner, cipher):
+    """Every writer fills the whole range with its own byte, and no reader sees two of them."""
+    drive = server.create(f"size 3M\nencryption:cipher {cipher}", user=owner)
+    offset, length = 1000, 2 * MIB + 777
+    stopped = threading.Event()
+    seen = set()
+
+    def write(turn: int) -> None:
+        data = bytes([turn % 255 + 1]) * length
+        answer = server.api("POST", f"/drives/{drive}/write/{offset}", data, user=owner)
+        assert answer.status == 204, answer
+
+    with ThreadPoolExecutor() as pool:
+        writers = [pool.submit(until, stopped, write) for _ in range(3)]
+        try:
+            for _ in range(60):
+                path = f"/drives/{drive}/read/{offset}/{length}"
+                found = set(server.api("GET", path, user=owner).body)
+                assert len(found) == 1, "a read saw parts of two writes"
+                seen |= found
+        finally:
+            stopped.set()
+        for writer in writers:
+            writer.result()
+
+    assert len(seen) > 2
+
+
+@pytest.mark.parametrize("cipher", ["none", "aes-xts-plain"])
+def test_neighbours_in_one_sector_do_not_undo_each_other(server, owner, cipher):
+    """Writes that share no byte but a sector, as an encrypted drive ciphers it."""
+    drive = server.create(f"size 64k\nencryption:cipher {cipher}", user=owner)
+
+    def write(place: int) -> None:
+        for turn in range(40):
+            data = bytes([turn]) * 1000
+            path = f"/drives/{drive}/write/{place * 1000}"
+            assert server.api("POST", path, data, user=owner).status == 204
+            assert (
+                server.api("GET", path.replace("write", "read") + "/1000", user=owner).body == data
+            )
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+
+    assert server.api("GET", f"/drives/{drive}/read/0/8000", user=owner).body == bytes([39]) * 8000
 
 
 def test_of_many_who_destroy_a_drive_one_does(server, owner):
