@@ -419,8 +419,8 @@ def _change_drive(
     return changed
 
 
-# The column before each says of what it is the most.
-_HEADERS = {"quota_drives": "MAX", "quota_bytes": "MAX"}
+# Short ones, for a terminal of 80 columns; MAX belongs to the column before it.
+_HEADERS = {"enabled": "ON", "quota_drives": "MAX", "quota_bytes": "MAX"}
 
 
 def _print(rows: list[Row], *, as_json: bool, sizes: tuple[str, ...] = ()) -> None:

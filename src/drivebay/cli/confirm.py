@@ -19,21 +19,25 @@ def confirm_loss(record: Record, what: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    name = str(record.get("name") or record["drive"])
-    loss = f"{what} {label(record)} ({record['drive']})"
+    # Cleaned before it stands in the question: a line break in a name must not forge lines of it.
+    name = clean(str(record.get("name") or record["drive"]))
+    loss = clean(f"{what} {label(record)} ({record['drive']})")
     answer = _ask(loss, f"This will {loss}.\nType {name} to go on: ")
-    if answer != clean(name):
+    if answer != name.strip():
         raise LocalFailed(reason="not confirmed; nothing was changed")
 
 
 def confirm_replacing(path: str, *, yes: bool) -> None:
     """Ask before a local file is replaced; raises as `confirm_loss`."""
-    if not yes and _ask(f"replace {path}", f"{path} exists.  Type yes to replace it: ") != "yes":
+    if yes:
+        return
+    shown = clean(path)
+    if _ask(f"replace {shown}", f"{shown} exists.  Type yes to replace it: ") != "yes":
         raise LocalFailed(reason=f"{path} was left as it is")
 
 
 def _ask(loss: str, question: str) -> str:
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise HintedUsageError(f"not without a yes: {loss}", "repeat the command with --yes")
-    click.echo("\n".join(clean(line) for line in question.split("\n")), err=True, nl=False)
+    click.echo(question, err=True, nl=False)
     return sys.stdin.readline().strip()
