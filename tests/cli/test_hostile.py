@@ -104,11 +104,14 @@ def test_the_words_of_an_error_are_harmless(cli: Cli, front: Front):
 
 def test_wide_names_keep_the_columns_straight(cli: Cli):
     cli.create("\u5927\u304d\u3044", "2M")
+    cli.create("\U0001f4be", "3M")
+    cli.create("cafe\u0301", "4M")
     cli.create("web", "1M")
 
     run = cli.terminal("list", NO_COLOR="1")
 
-    assert len({width(line.partition(" MiB")[0]) for line in run.lines[1:]}) == 1
+    assert [width(name) for name in ("\u5927\u304d\u3044", "\U0001f4be", "cafe\u0301")] == [6, 2, 4]
+    assert {width(line.partition(" MiB")[0]) for line in run.lines[1:]} == {36 + 2 + 6 + 2 + 1}
 
 
 @given(st.text())

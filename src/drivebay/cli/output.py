@@ -106,11 +106,14 @@ def status_text(record: Record) -> str:
 
 def width(text: str) -> int:
     """Return how many columns *text* takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 - only wide characters need it
+    return len(text) if text.isascii() else sum(map(_columns, text))
 
-    return cell_len(text)
+
+def _columns(character: str) -> int:
+    # A mark stands on the letter before it; East Asian letters and emoji are two columns wide.
+    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
 
 
 def _shown(cell: Cell) -> str:
