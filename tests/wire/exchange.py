@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from live import Answer, Credentials, Server, authorization
+from wire.description import DESCRIPTION
 
 
 def request(
@@ -117,9 +118,11 @@ class Caller:
         body: bytes | str | None = None,
         *headers: str,
     ) -> Answer:
-        """Send one request on a raw connection of its own."""
+        """Send one request on a connection of its own; its answer must be one that is described."""
         with Wire(self.server) as wire:
-            return wire.ask(method, path, body, user=self.user, headers=headers)
+            answer = wire.ask(method, path, body, user=self.user, headers=headers)
+        DESCRIPTION.judge(method, path, answer)
+        return answer
 
     def create(self, text: str = "size 64k") -> str:
         """Make a drive and return its uuid."""
@@ -143,14 +146,17 @@ class Caller:
         return answer.record
 
     def state(self, drive: str) -> tuple[str, dict[str, str], bytes]:
-        """Return which drives the user has, and one's bytes and record, but how often it was read."""
-        record = self.info(drive)
+        """Return which drives the user has, and one's record, but how often it was read, and bytes."""
+        with Wire(self.server) as wire:
+            listed = wire.ask("GET", "/drives/list", user=self.user)
+            info = wire.ask("GET", f"/drives/{drive}/info/full", user=self.user)
+            content = wire.ask(
+                "GET", f"/drives/{drive}/read/0/{info.record['size']}", user=self.user
+            )
+        assert (listed.status, content.status) == (200, 200)
+        record = info.record
         del record["read:bytes"], record["read:requests"]
-        return (
-            self.ask("GET", "/drives/list").text,
-            record,
-            self.read(drive, 0, int(record["size"])),
-        )
+        return listed.text, record, content.body
 
 
 def refused(answer: Answer, status: int, word: str) -> str:

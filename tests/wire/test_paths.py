@@ -95,12 +95,10 @@ def mine(caller) -> str:
     return caller.create()
 
 
-@pytest.mark.parametrize(
-    "drive", [pytest.param(text, id=name) for name, text in NOT_DRIVES.items()]
-)
-def test_what_is_no_drive_is_404_in_every_call(caller, kept, mine, drive):
+@pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in NOT_DRIVES.items()])
+def test_what_is_no_drive_is_404_in_every_call(caller, kept, mine, text):
     for call in CALLS:
-        answer = ask(caller, call, drive, mine)
+        answer = ask(caller, call, text, mine)
 
         if call[0] == "HEAD":
             assert (answer.status, answer.headers["x-elastic-error"]) == (404, "missing")
