@@ -154,6 +154,29 @@ def test_a_long_body_that_stalls_is_told_how_much_is_in_place(server, caller):
     assert caller.info(drive)["write:requests"] == "0"
 
 
+def test_writers_that_stall_hold_little_memory_and_keep_nobody_from_being_served(server, caller):
+    drive = caller.create("size 4M")
+    other = Caller(server, server.add_user())
+    head = request(
+        "POST", f"/drives/{drive}/write", user=caller.user, headers=[f"Content-Length: {4 * MIB}"]
+    )
+    before = memory_before(server)
+    stuck = []
+    for _ in range(100):
+        stuck.append(socket.create_connection((server.host, server.port)))
+        stuck[-1].sendall(head + b"x" * 100_000)
+
+    assert other.ask("GET", "/drives/list").status == 200
+
+    for connection in stuck:
+        connection.settimeout(30)
+        assert drained(connection).startswith((b"HTTP/1.1 408 ", b"HTTP/1.1 409 "))
+        connection.close()
+    # Two that have a turn, and what came in with the headers of the others.
+    assert peaks_grown(server, before) < 64 * MIB
+    assert caller.read(drive, 0, 1) == b"\0"
+
+
 def unread(server: Server, data: bytes, *, window: int = 4096) -> socket.socket:
     """Send *data* on a connection whose answers are never read."""
     connection = socket.socket()

@@ -7,10 +7,6 @@ body was not read in a way that loses the answer.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from fcntl import ioctl
-from struct import unpack
-from termios import TIOCOUTQ
 from typing import Any, NoReturn, cast
 
 import httptools
@@ -30,7 +26,7 @@ from drivebay.http.framing import (
     Parser,
     refusal_of,
 )
-from drivebay.http.streams import RATE_MIN_BYTES_PER_S
+from drivebay.http.untaken import Untaken
 from drivebay.units import MIB
 
 _log = logging.getLogger("drivebay.http")
@@ -56,7 +52,7 @@ class DriveProtocol(HttpToolsProtocol):
         self.parser = cast("httptools.HttpRequestParser", Parser(self, self.parser))
         self.flow = _Flow(self, transport)
         self._wire = transport
-        self._untaken = _Untaken(transport, self.loop, self.stall_timeout_s, self._cut_off_reader)
+        self._untaken = Untaken(transport, self.loop, self.stall_timeout_s, self._cut_off_reader)
         self._running: RequestResponseCycle | None = None
         self._refusal: Refusal | None = None
         self._in_headers = False
@@ -257,55 +253,6 @@ class _Flow(FlowControl):
     def resume_reading(self) -> None:
         if not self._protocol.pipeline:
             super().resume_reading()
-
-
-class _Untaken:
-    """Watches that what waits to be sent is taken: always some of it, and 8 KiB/s on the whole."""
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        loop: asyncio.AbstractEventLoop,
-        stall_timeout_s: float,
-        give_up: Callable[[], None],
-    ) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._stall_timeout_s = stall_timeout_s
-        self._give_up = give_up
-        self._timer: asyncio.TimerHandle | None = None
-        self._length = 0
-        self._latest = 0.0
-
-    def start(self) -> None:
-        if self._timer is None and self._transport.get_write_buffer_size():
-            self._length = self._measured()
-            budget_s = self._stall_timeout_s + self._length / RATE_MIN_BYTES_PER_S
-            self._latest = self._loop.time() + budget_s
-            self._wait()
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _wait(self) -> None:
-        self._timer = self._loop.call_later(self._stall_timeout_s, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        length = self._measured()
-        if length >= self._length or self._loop.time() > self._latest:
-            self._give_up()
-        else:
-            self._length = length
-            self._wait()
-
-    def _measured(self) -> int:
-        # The kernel takes from our buffer in lumps of megabytes; what the other side has not yet
-        # acknowledged of those shows whether anything moves.
-        held = ioctl(self._transport.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4))
-        return self._transport.get_write_buffer_size() + int(unpack("i", held)[0])
 
 
 class _LingeringTransport:
