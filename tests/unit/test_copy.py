@@ -265,11 +265,11 @@ class TestGunzip:
 
     @pytest.mark.parametrize(
         "stream",
-        [b"\0", b"\x1f", b"\x1f\x8b", b"\x1f\x8b\x00", b"plain bytes", b"\0" + member(TEXT)],
+        [b"\0", b"\x1f\x8b\x00", b"\x1f\x1f", b"plain bytes", b"\0" + member(TEXT)],
         ids=lambda stream: stream[:6].hex(),
     )
     def test_what_does_not_begin_with_a_member_is_refused(self, keep, stream):
-        with pytest.raises(InvalidInput, match="gzip stream"):
+        with pytest.raises(InvalidInput, match="does not hold a gzip stream"):
             unzip(keep, stream, 10_000)
 
     def test_a_header_without_end_is_refused(self, keep):

@@ -53,7 +53,7 @@ class Inflater:
             more = b"" if self._inner.needs_input or self._inner.is_over else self._inflate(b"")
         if self._inner.unused:
             raise InvalidInput(reason="bytes follow the gzip stream; send one member alone")
-        if self._taken >= _SILENT_INPUT_MAX and not self._given and not self._inner.is_over:
+        if self._taken >= _SILENT_INPUT_MAX and not self._given:
             raise InvalidInput(reason=f"no data in the gzip stream's first {self._taken} bytes")
 
     def rest(self) -> bytearray:
