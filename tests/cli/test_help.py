@@ -6,31 +6,11 @@ import shlex
 import click
 import pytest
 
+from cli.grammar import COLUMNS, COMMANDS, EVERY, understood
 from cli.runner import Cli
 from drivebay import __version__
-from drivebay.cli.main import cli as root
 from drivebay.cli.statuses import ExitStatus
 from drivebay.cli.topics import ENVIRONMENT
-
-COLUMNS = 80
-
-
-def _below(context: click.Context) -> list[click.Context]:
-    group = context.command
-    if not isinstance(group, click.Group):
-        return [context]
-    found = [context]
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        found += _below(click.Context(command, info_name=name, parent=context))
-    return found
-
-
-_ROOT = click.Context(root, info_name="drivebay", terminal_width=COLUMNS, max_content_width=COLUMNS)
-EVERY = {context.command_path: context for context in _below(_ROOT)}
-COMMANDS = {
-    path: context for path, context in EVERY.items() if not isinstance(context.command, click.Group)
-}
 
 
 def _page(context: click.Context) -> str:
@@ -62,20 +42,7 @@ def test_every_command_has_two_examples_that_are_understood(path: str):
         for part in re.split(r"[|;]|<\(", line.rstrip(")")):
             words = shlex.split(part.partition(" > ")[0])
             if words[:1] == ["drivebay"]:
-                _understood(words[1:])
-
-
-def _understood(words: list[str]) -> None:
-    """Parse *words* as the command line does, without running anything."""
-    context = _ROOT
-    while isinstance(context.command, click.Group):
-        command = context.command.get_command(context, words[0])
-        assert command is not None, words
-        if isinstance(command, click.Group):
-            context = click.Context(command, info_name=words[0], parent=context)
-        else:
-            context = command.make_context(words[0], words[1:], parent=context)
-        words = words[1:]
+                understood(words[1:])
 
 
 @pytest.mark.parametrize("path", COMMANDS)

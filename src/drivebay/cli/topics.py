@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "EHAUTH": "As DRIVEBAY_TOKEN, which comes first; the variable of the elastichosts tools.",
     "NO_COLOR": "Anything prints without colours.",
     "CLICOLOR_FORCE": "Anything but 0 prints with colours, also into a pipe.",
+    "TERM": "If it is 'dumb', prints without colours and progress.",
     "SSL_CERT_FILE": "The certificates that https is checked against, instead of the system's.",
     "XDG_CONFIG_HOME": "Where configuration lives, instead of ~/.config.",
 }
