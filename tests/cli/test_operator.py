@@ -225,6 +225,7 @@ class TestStandardDrives:
 
         row = operator.ok("standard", "add", drive.upper(), *words).json
         listed = operator.ok("standard", "list").lines
+        table = operator.terminal("standard", "list", NO_COLOR="1").lines
         seen = other.ok("list", "--standard", "--json").json
         operator.ok("standard", "remove", drive)
 
@@ -237,6 +238,8 @@ class TestStandardDrives:
             "rawsize": 2147483648,
         }
         assert f"{drive}\tdebian\t3145728\tcdrom\tgzip\t2147483648" in listed
+        assert table[0].split() == ["DRIVE", "NAME", "SIZE", "MEDIA", "FORMAT", "RAWSIZE"]
+        assert f"{drive}  debian  3 MiB  cdrom  gzip      2 GiB" in table
         (record,) = (record for record in seen if record["drive"] == drive)
         assert (record["media"], record["format"], record["rawsize"]) == (
             *("cdrom", "gzip"),

@@ -1,11 +1,14 @@
 """What a person at a terminal sees, and is asked."""
 
+import io
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
 from cli.runner import Cli
+from drivebay.cli.progress import Bar
 
 
 def test_list_on_a_terminal_is_an_aligned_table_with_a_bold_header(cli: Cli):
@@ -143,3 +146,34 @@ def test_progress_in_a_pipe_is_one_line_at_the_end_unless_it_is_demanded(cli: Cl
     assert quiet.err.count("\n") == 2  # What was created, and what was uploaded.
     assert "\r" not in quiet.err
     assert "uploading  [" in drawn.err
+
+
+@pytest.mark.parametrize(
+    ("words", "label"),
+    [(["download", "web", "a.img", "-y"], "downloading"), (["image", "copy", "web"], "imaging")],
+)
+def test_downloads_and_imaging_show_a_bar_too(cli: Cli, words: list[str], label: str):
+    cli.create("web", "9M")
+    cli.create("copy", "9M")
+
+    shown = cli.terminal(*words)
+    hidden = cli.terminal(*words, "--progress", "never")
+    piped = cli.ok(*words, "--progress", "always")
+
+    bar = re.compile(rf"\r{label}  \[[█░]+\] +\d+ %  .*/9 MiB")
+    assert [shown.status, hidden.status] == [0, 0]
+    assert bar.search(shown.text)
+    assert not bar.search(hidden.text)
+    assert bar.search(piped.err)
+
+
+def test_the_zeros_on_the_bar_give_way_where_the_terminal_is_narrow():
+    bar = Bar(io.StringIO(), clock=itertools.count(0.0).__next__)
+    bar.start("downloading", total=1 << 30)
+    bar.advance(600 << 20, is_hole=True)
+
+    lines = [bar.line(columns) for columns in (120, 70, 50, 30, 5)]
+
+    assert ["600 MiB of zeros" in line for line in lines] == [True, False, False, False, False]
+    assert ["[" in line for line in lines] == [True, True, False, False, False]
+    assert all(len(line) <= size for line, size in zip(lines, (120, 70, 50, 30, 5), strict=True))
