@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
@@ -10,10 +11,12 @@ from urllib.parse import quote
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
-from drivebay.errors import SetupFailed
+from drivebay.errors import CatalogFailed, SetupFailed
 
 BUSY_TIMEOUT_S = 30.0
 """How long a transaction waits for those of other processes."""
+
+_CHANGE_COUNTER_AT = 24
 
 _PRAGMAS = (
     # A rollback journal: SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections
@@ -63,6 +66,48 @@ def connector(path: Path) -> Callable[[], sqlite3.Connection]:
         return connection
 
     return connect
+
+
+class ChangeCounter:
+    """The counter in the database's header that every commit changes (file format, 1.3.7).
+
+    SQLite itself tells by it, in rollback-journal mode, whether another process has changed what it
+    has in its cache.  It is written before a commit counts, so whoever finds the number that he
+    noted inside a transaction knows that nothing has been committed since.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read from *path*, which is opened at the first read."""
+        self._path = path
+        self._fd = -1
+        self._lock = threading.Lock()
+
+    def read(self) -> int:
+        """Return the number.
+
+        Raises:
+            CatalogFailed: the file cannot be read.
+        """
+        try:
+            if self._fd < 0:
+                self._open()
+            return int.from_bytes(os.pread(self._fd, 4, _CHANGE_COUNTER_AT))
+        except OSError as error:
+            raise CatalogFailed from error
+
+    def close(self) -> None:
+        """Close the file.
+
+        The process loses its locks on the database by it, so no transaction may be open.
+        """
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _open(self) -> None:
+        with self._lock:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def make_file(path: Path, fill: Callable[[Path], None]) -> None:
