@@ -155,6 +155,17 @@ class CryptVolume:
         self._load(start, whole)
         buffer[:] = whole[offset - start : offset - start + len(buffer)]
 
+    def pread_now(self, offset: int, buffer: memoryview) -> bool:
+        start, end = self._widened(offset, len(buffer))
+        is_whole = start == offset and end == offset + len(buffer)
+        whole = buffer if is_whole else memoryview(bytearray(end - start))
+        if not self._inner.pread_now(start, whole):
+            return False
+        self._cipher.decrypt(start // SECTOR, whole)
+        if not is_whole:
+            buffer[:] = whole[offset - start : offset - start + len(buffer)]
+        return True
+
     def pwrite(self, offset: int, data: memoryview) -> None:
         self._widened(offset, len(data))
         end = offset + len(data)
@@ -201,9 +212,16 @@ class CryptVolume:
     def allocated(self) -> int:
         return self._inner.allocated()
 
-    def locked(self, offset: int, length: int, *, shared: bool) -> AbstractContextManager[None]:
+    def locked(
+        self, offset: int, length: int, *, shared: bool, wait_s: float | None = None
+    ) -> AbstractContextManager[None]:
         start, end = self._widened(offset, length)
-        return self._inner.locked(start, end - start, shared=shared)
+        return self._inner.locked(start, end - start, shared=shared, wait_s=wait_s)
+
+    def locked_whole(
+        self, *, shared: bool, wait_s: float | None = None
+    ) -> AbstractContextManager[None]:
+        return self._inner.locked_whole(shared=shared, wait_s=wait_s)
 
     def close(self) -> None:
         self._inner.close()

@@ -10,15 +10,18 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from drivebay.errors import OutOfSpace, SetupFailed, StorageFailed, StoreFull
 from drivebay.storage import ranges, zeros
-from drivebay.storage.volume import Extent
+from drivebay.storage.flushes import SharedFlush
+from drivebay.storage.idle import KEPT_S, IdleDescriptors
+from drivebay.storage.volume import Extent, WouldWait
 
 MARKER = ".drivebay-store"
 _SUFFIX = ".volume"
@@ -32,15 +35,27 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CANNOT_PUNCH = {errno.EOPNOTSUPP, errno.ENOSYS}
 _ZEROS = bytes(1024 * 1024)
 
+# Not in the page cache; and file systems, tmpfs among them, that cannot tell.
+_NOT_NOW = {errno.EAGAIN, errno.EOPNOTSUPP}
+
 
 class FileVolume:
     """One open volume file; see `Volume` for what the calls promise."""
 
-    def __init__(self, fd: int, store: str) -> None:
-        """Take over *fd*, which is closed with the volume."""
+    def __init__(
+        self,
+        fd: int,
+        store: str,
+        *,
+        flushes: SharedFlush | None = None,
+        release: Callable[[int], None] = os.close,
+    ) -> None:
+        """Take over *fd*, which goes to *release* when the volume is closed."""
         self._fd = fd
         self._store = store
         self._size = os.fstat(fd).st_size
+        self._flushes = flushes or SharedFlush()
+        self._release = release
 
     @property
     def size(self) -> int:
@@ -57,6 +72,15 @@ class FileVolume:
                     raise StorageFailed(operation="read", offset=offset + done)
                 done += count
 
+    def pread_now(self, offset: int, buffer: memoryview) -> bool:
+        self._require_inside(offset, len(buffer))
+        try:
+            return os.preadv(self._fd, [buffer], offset, os.RWF_NOWAIT) == len(buffer)
+        except OSError as error:
+            if error.errno in _NOT_NOW:
+                return False
+            raise StorageFailed(operation="read", offset=offset) from error
+
     def pwrite(self, offset: int, data: memoryview) -> None:
         self._require_inside(offset, len(data))
         for run in zeros.runs(offset, data):
@@ -72,7 +96,7 @@ class FileVolume:
 
     def flush(self) -> None:
         with _failing("flush", self._store):
-            os.fdatasync(self._fd)
+            self._flushes.run(self._sync)
 
     def resize(self, size: int) -> None:
         with _failing("resize", self._store):
@@ -97,15 +121,33 @@ class FileVolume:
             return os.fstat(self._fd).st_blocks * 512
 
     @contextmanager
-    def locked(self, offset: int, length: int, *, shared: bool) -> Iterator[None]:
+    def locked(
+        self, offset: int, length: int, *, shared: bool, wait_s: float | None = None
+    ) -> Iterator[None]:
         self._require_inside(offset, length)
         # A lock of length 0 would reach to the end of the file.
         if length == 0:
             yield
             return
+        with self._holding(offset, length, shared=shared, wait_s=wait_s):
+            yield
+
+    @contextmanager
+    def locked_whole(self, *, shared: bool, wait_s: float | None = None) -> Iterator[None]:
+        with self._holding(0, 0, shared=shared, wait_s=wait_s):
+            yield
+
+    @contextmanager
+    def _holding(
+        self, offset: int, length: int, *, shared: bool, wait_s: float | None
+    ) -> Iterator[None]:
         with _failing("lock", self._store, offset):
-            ranges.wait_lock(self._fd, offset, length, shared=shared)
+            is_held = ranges.wait_lock(self._fd, offset, length, shared=shared, wait_s=wait_s)
+        if not is_held:
+            raise WouldWait
         try:
+            # Whoever held it before may have changed the size.
+            self._size = os.fstat(self._fd).st_size
             yield
         finally:
             ranges.unlock(self._fd, offset, length)
@@ -113,13 +155,16 @@ class FileVolume:
     def close(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            self._release(fd)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _sync(self) -> None:
+        os.fdatasync(self._fd)
 
     def _require_inside(self, offset: int, length: int) -> None:
         assert offset >= 0, "an offset below zero"
@@ -169,6 +214,8 @@ class FileStore:
         self._path = path
         self._marker = b""
         self._seen: tuple[int, int] | None = None
+        self._idle = IdleDescriptors()
+        self._flushes: WeakValueDictionary[UUID, SharedFlush] = WeakValueDictionary()
 
     @property
     def name(self) -> str:
@@ -249,19 +296,47 @@ class FileStore:
                 path.unlink()
             raise
 
-    def open(self, uuid: UUID) -> FileVolume:
+    def open(self, uuid: UUID, *, now: bool = False) -> FileVolume:
         with _failing("open the volume", self._name):
-            fd = os.open(self._file(uuid), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                os.close(fd)
-                raise StorageFailed(operation="open the volume")
-            return FileVolume(fd, self._name)
+            fd = self._kept(uuid)
+            if fd is None and now:
+                raise WouldWait
+            if fd is None:
+                fd = os.open(self._file(uuid), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    os.close(fd)
+                    raise StorageFailed(operation="open the volume")
+            # Two threads may make one each, and then share nothing but correctness.
+            flushes = self._flushes.setdefault(uuid, SharedFlush())
+            return FileVolume(
+                fd, self._name, flushes=flushes, release=lambda fd: self._idle.give(uuid, fd)
+            )
+
+    def _kept(self, uuid: UUID) -> int | None:
+        while (fd := self._idle.take(uuid)) is not None:
+            found = os.fstat(fd)
+            # Of a volume that was removed, or of a file system that is not mounted any more.
+            if found.st_nlink and self._seen is not None and found.st_dev == self._seen[0]:
+                return fd
+            os.close(fd)
+        return None
 
     def destroy(self, uuid: UUID) -> None:
         with _failing("destroy the volume", self._name):
+            # Processes that have it open would otherwise keep its room.
+            with suppress(OSError):
+                flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                fd = os.open(self._file(uuid), flags)
+                try:
+                    os.ftruncate(fd, 0)
+                finally:
+                    os.close(fd)
             with suppress(FileNotFoundError):
                 self._file(uuid).unlink()
             self._sync()
+
+    def close_idle(self) -> None:
+        self._idle.close(unused_s=KEPT_S)
 
     def volumes(self) -> Iterator[UUID]:
         with _failing("list its volumes", self._name):

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from drivebay.errors import StorageFailed, StoreFull
 from drivebay.storage import zeros
-from drivebay.storage.volume import Extent
+from drivebay.storage.volume import Extent, WouldWait
 from drivebay.storage.zeros import SECTOR
-from drivebay.units import round_up
+from drivebay.units import OFFSET_MAX, round_up
 
 
 class _Ranges:
@@ -22,10 +22,11 @@ class _Ranges:
         self._held: list[tuple[int, int, bool]] = []
 
     @contextmanager
-    def hold(self, start: int, end: int, *, shared: bool) -> Iterator[None]:
+    def hold(self, start: int, end: int, *, shared: bool, wait_s: float | None) -> Iterator[None]:
         mine = (start, end, shared)
         with self._changed:
-            self._changed.wait_for(lambda: not any(_excludes(mine, it) for it in self._held))
+            if not self._changed.wait_for(lambda: self._is_free(mine), wait_s):
+                raise WouldWait
             self._held.append(mine)
         try:
             yield
@@ -33,6 +34,9 @@ class _Ranges:
             with self._changed:
                 self._held.remove(mine)
                 self._changed.notify_all()
+
+    def _is_free(self, wanted: tuple[int, int, bool]) -> bool:
+        return not any(_excludes(wanted, held) for held in self._held)
 
 
 def _excludes(one: tuple[int, int, bool], other: tuple[int, int, bool]) -> bool:
@@ -69,6 +73,10 @@ class MemoryVolume:
                 held = self._content.sectors.get(sector)
                 source = bytes(length) if held is None else held[start : start + length]
                 buffer[at - offset : at - offset + length] = source
+
+    def pread_now(self, offset: int, buffer: memoryview) -> bool:
+        self.pread(offset, buffer)
+        return True
 
     def pwrite(self, offset: int, data: memoryview) -> None:
         self._require_inside(offset, len(data))
@@ -110,12 +118,20 @@ class MemoryVolume:
         return len(self._content.sectors) * SECTOR
 
     @contextmanager
-    def locked(self, offset: int, length: int, *, shared: bool) -> Iterator[None]:
+    def locked(
+        self, offset: int, length: int, *, shared: bool, wait_s: float | None = None
+    ) -> Iterator[None]:
         self._require_inside(offset, length)
         if length == 0:
             yield
             return
-        with self._content.ranges.hold(offset, offset + length, shared=shared):
+        ranges = self._content.ranges
+        with ranges.hold(offset, offset + length, shared=shared, wait_s=wait_s):
+            yield
+
+    @contextmanager
+    def locked_whole(self, *, shared: bool, wait_s: float | None = None) -> Iterator[None]:
+        with self._content.ranges.hold(0, OFFSET_MAX, shared=shared, wait_s=wait_s):
             yield
 
     def close(self) -> None:
@@ -191,7 +207,8 @@ class MemoryStore:
             raise StorageFailed(operation="create the volume")
         self._volumes[uuid] = _Bytes(size)
 
-    def open(self, uuid: UUID) -> MemoryVolume:
+    def open(self, uuid: UUID, *, now: bool = False) -> MemoryVolume:
+        del now
         content = self._volumes.get(uuid)
         if content is None:
             raise StorageFailed(operation="open the volume")
@@ -211,3 +228,6 @@ class MemoryStore:
         """Raise StoreFull unless *length* more bytes fit."""
         if length > self.free():
             raise StoreFull(store=self._name)
+
+    def close_idle(self) -> None:
+        """Nothing is kept open."""

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import struct
+import time
 
 # Linux, <asm-generic/fcntl.h>; Python names them from 3.13 on.
 _F_OFD_SETLK = 37
@@ -18,10 +19,30 @@ _F_OFD_SETLKW = 38
 _FLOCK = struct.Struct("@hhqqi4x")
 
 
-def wait_lock(fd: int, offset: int, length: int, *, shared: bool) -> None:
-    """Lock the range of the file, waiting until it is free.  A *length* of 0 reaches to the end."""
-    kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
-    fcntl.fcntl(fd, _F_OFD_SETLKW, _FLOCK.pack(kind, os.SEEK_SET, offset, length, 0))
+# How often a wait with a deadline looks: the kernel has none for locks.  Short against a transfer,
+# long against a system call.
+_POLL_FIRST_S, _POLL_S_MAX = 0.001, 0.05
+
+
+def wait_lock(
+    fd: int, offset: int, length: int, *, shared: bool, wait_s: float | None = None
+) -> bool:
+    """Lock the range of the file, waiting until it is free, or for *wait_s* at most.
+
+    Returns whether it is locked.  A *length* of 0 reaches to wherever the file may grow.
+    """
+    if wait_s is None:
+        kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
+        fcntl.fcntl(fd, _F_OFD_SETLKW, _FLOCK.pack(kind, os.SEEK_SET, offset, length, 0))
+        return True
+    deadline, pause_s = time.monotonic() + wait_s, _POLL_FIRST_S
+    while not try_lock(fd, offset, length, shared=shared):
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            return False
+        time.sleep(min(pause_s, left_s))
+        pause_s = min(2 * pause_s, _POLL_S_MAX)
+    return True
 
 
 def try_lock(fd: int, offset: int, length: int, *, shared: bool) -> bool:

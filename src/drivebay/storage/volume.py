@@ -25,6 +25,10 @@ class Extent:
         return self.offset + self.length
 
 
+class WouldWait(Exception):
+    """What was asked for is not to be had without waiting."""
+
+
 class Volume(Protocol):
     """One open drive's bytes.
 
@@ -40,6 +44,12 @@ class Volume(Protocol):
 
     def pread(self, offset: int, buffer: memoryview) -> None:
         """Fill all of *buffer* from *offset*; bytes never written read as zero."""
+
+    def pread_now(self, offset: int, buffer: memoryview) -> bool:
+        """Do as `pread` if that takes no waiting for a disk or a network; else return False.
+
+        After False *buffer* holds an unspecified mix.  A store that cannot tell returns False.
+        """
 
     def pwrite(self, offset: int, data: memoryview) -> None:
         """Write all of *data* at *offset*; *data* may be changed by the call (encryption in place).
@@ -57,6 +67,8 @@ class Volume(Protocol):
 
     def flush(self) -> None:
         """Return when everything written through any object of this volume is durable.
+
+        Calls from several threads may share the work of one.
 
         Raises:
             StorageFailed: the volume's content cannot be trusted any more; do not try again.
@@ -77,11 +89,22 @@ class Volume(Protocol):
     def allocated(self) -> int:
         """Return the bytes that the volume takes up in its store."""
 
-    def locked(self, offset: int, length: int, *, shared: bool) -> AbstractContextManager[None]:
+    def locked(
+        self, offset: int, length: int, *, shared: bool, wait_s: float | None = None
+    ) -> AbstractContextManager[None]:
         """Hold the range: shared holders exclude exclusive ones, in every process.
 
-        Blocks until the range is free.  The range is widened to what one `pwrite` touches.
+        The range is widened to what one `pwrite` touches.  Waits until it is free, or for *wait_s*
+        at most.  `size` is the present one once the range is held.
+
+        Raises:
+            WouldWait: the range was not free in time.
         """
+
+    def locked_whole(
+        self, *, shared: bool, wait_s: float | None = None
+    ) -> AbstractContextManager[None]:
+        """Hold the volume from its start to wherever it may grow; otherwise as `locked`."""
 
     def close(self) -> None:
         """Give back what the object holds; a second call does nothing."""
@@ -116,18 +139,25 @@ class Store(Protocol):
             StorageFailed: nothing usable is left behind; `destroy` clears the rest.
         """
 
-    def open(self, uuid: UUID) -> Volume:
-        """Open a volume; the caller closes it.
+    def open(self, uuid: UUID, *, now: bool = False) -> Volume:
+        """Open a volume; the caller closes it.  A store may keep closed ones open for the next.
 
         Raises:
+            WouldWait: *now* was asked for, and it takes waiting for a disk or a network.
             StorageFailed: it is not there or is not what a volume looks like.
         """
 
     def destroy(self, uuid: UUID) -> None:
-        """Remove a volume, durably; one that is not there is no error."""
+        """Remove a volume, durably; one that is not there is no error.
+
+        Its room is free on return, whoever else has it open.
+        """
 
     def volumes(self) -> Iterator[UUID]:
         """Yield the uuid of every volume in the store, in no order."""
 
     def free(self) -> int:
         """Return the bytes that are still free in the store."""
+
+    def close_idle(self) -> None:
+        """Give back what closed volumes have kept open for a while; call it now and then."""
