@@ -2,7 +2,6 @@
 
 DATA/
   lock                who serves this folder holds it, children included
-  drives.lock         locks on single drives
   catalog.sqlite      drives, users, jobs, facts
   counters/           one file a process
   stores/default/     volumes, unless the configuration names other stores
@@ -14,13 +13,12 @@ import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from drivebay.catalog import Catalog, facts, sqlite_url
+from drivebay.catalog import Catalog, Rows, facts, sqlite_url
 from drivebay.errors import SetupFailed
 from drivebay.keys import MasterKey
 from drivebay.service.accounts import PEPPER_FACT
 from drivebay.service.context import Context, DataKeys
 from drivebay.service.counters import Counters
-from drivebay.service.locks import DriveLocks
 from drivebay.settings import Settings, StoreSettings
 from drivebay.storage.file import FileStore
 
@@ -158,9 +156,9 @@ def context(
     counters = settings.data / "counters"
     return Context(
         catalog=catalog,
+        rows=Rows(catalog),
         stores=stores_of(settings, catalog),
         keys=DataKeys(key),
-        locks=DriveLocks(settings.data / "drives.lock"),
         counters=Counters(counters, writer, sorted(entry.name for entry in counters.iterdir())),
         wake_imaging=wake_imaging,
     )

@@ -27,13 +27,13 @@ from drivebay import folder, log
 from drivebay.client.profiles import store_profile
 from drivebay.errors import SetupFailed
 from drivebay.http.app import App
-from drivebay.http.protocol import DriveProtocol
+from drivebay.http.connection import Connection
+from drivebay.http.now import NowAnswers
 from drivebay.http.streams import Streams
 from drivebay.jobs import JobWorker
 from drivebay.keys import MasterKey
 from drivebay.service import accounts
 from drivebay.service.context import Context
-from drivebay.service.counters import Counters
 from drivebay.service.recovery import recover
 from drivebay.settings import Settings, client_config_file
 
@@ -280,12 +280,17 @@ def serve_http(
     streams = Streams(
         stall_timeout_s=settings.stall_timeout_s, transfers_per_user=settings.transfers_per_user
     )
-    app = App(ctx, accounts.Authenticator(ctx.catalog), streams)
-    timeouts = {
-        "header_timeout_s": settings.header_timeout_s,
-        "stall_timeout_s": settings.stall_timeout_s,
-    }
-    protocol = type("Protocol", (DriveProtocol,), timeouts)
+    authenticator = accounts.Authenticator(ctx.catalog, ctx.rows)
+    app = App(ctx, authenticator, streams)
+    protocol = type(
+        "Protocol",
+        (Connection,),
+        {
+            "header_timeout_s": settings.header_timeout_s,
+            "stall_timeout_s": settings.stall_timeout_s,
+            "answer_now": staticmethod(NowAnswers(ctx, authenticator)),
+        },
+    )
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -300,7 +305,7 @@ def serve_http(
         timeout_graceful_shutdown=settings.stop_timeout_s,  # type: ignore[arg-type]  # the same
     )
     ended = threading.Event()
-    flusher = threading.Thread(target=_flush_counters, args=(ctx.counters, ended), daemon=True)
+    flusher = threading.Thread(target=_tend, args=(ctx, ended), daemon=True)
     flusher.start()
     _Server(config, ready_fd, lifeline_fd).run(sockets=[listener])
     ended.set()
@@ -329,9 +334,12 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _flush_counters(counters: Counters, ended: threading.Event) -> None:
+def _tend(ctx: Context, ended: threading.Event) -> None:
+    """Every second make the counters durable, and close what nobody uses."""
     while not ended.wait(COUNTERS_FLUSH_S):
         try:
-            counters.flush()
+            ctx.counters.flush()
         except OSError:
             _log.exception("the counters could not be made durable")
+        for store in ctx.stores.values():
+            store.close_idle()

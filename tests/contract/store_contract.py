@@ -3,6 +3,7 @@
 A subclass gives the fixture `store`, named "kept-here" in the domain "shelf-1".
 """
 
+from contextlib import suppress
 from uuid import UUID, uuid4
 
 import pytest
@@ -136,8 +137,10 @@ class StoreContract:
             volume.pwrite(0, writable(pattern(SIZE)))
             store.destroy(uuid)
 
-            assert read(volume) == pattern(SIZE)
-        assert not store.has(uuid)
+            assert not store.has(uuid)
+            with suppress(StorageFailed):  # It may be cut already; it must not be closed badly.
+                read(volume)
+        assert uuid not in list(store.volumes())
 
     def test_free_room_is_a_number_of_bytes(self, store: Store):
         assert store.free() > 0

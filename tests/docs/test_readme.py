@@ -110,8 +110,12 @@ def test_the_tour_runs_as_it_is_pasted_and_leaves_nothing_behind(visitor: Visito
     run = visitor.paste(with_drivebay + with_curl)
 
     assert run.returncode == 0, run.stdout + run.stderr
-    assert re.search(r"^uploaded 1 GiB in .*, verified; .* of zeros not sent$", run.stderr, re.MULTILINE)
-    assert re.search(r"^downloaded 1 GiB in .*, verified: drive \"copy\"$", run.stderr, re.MULTILINE)
+    assert re.search(
+        r"^uploaded 1 GiB in .*, verified; .* of zeros not sent$", run.stderr, re.MULTILINE
+    )
+    assert re.search(
+        r"^downloaded 1 GiB in .*, verified: drive \"copy\"$", run.stderr, re.MULTILINE
+    )
     assert re.search(r"back\.img: \d+/\d+ files .* \d+/262144 blocks", run.stdout)
     # What `du -h` says of the image and of what came back: some hundred MB of 1 GiB.
     assert re.findall(r"^(\d+)M\t.*/(?:back|disk)\.img$", run.stdout, re.MULTILINE)

@@ -49,15 +49,15 @@ def test_readers_read_and_only_the_owner_changes(catalog, drive, readers):
         for caller in (OWNER, READER, STRANGER):
             assert access.may_read(caller, expected) == (caller in READERS[readers])
             if caller in READERS[readers]:
-                assert access.readable(tx, caller, drive.uuid) == expected
+                assert access.readable(rows.get(tx, drive.uuid), caller, drive.uuid) == expected
             else:
                 with pytest.raises(DriveNotFound):
-                    access.readable(tx, caller, drive.uuid)
+                    access.readable(rows.get(tx, drive.uuid), caller, drive.uuid)
             if caller == OWNER:
-                assert access.owned(tx, caller, drive.uuid) == expected
+                assert access.owned(rows.get(tx, drive.uuid), caller, drive.uuid) == expected
             else:
                 with pytest.raises(DriveNotFound):
-                    access.owned(tx, caller, drive.uuid)
+                    access.owned(rows.get(tx, drive.uuid), caller, drive.uuid)
 
 
 @pytest.mark.parametrize("state", [DriveState.CREATING, DriveState.DESTROYING])
@@ -67,7 +67,7 @@ def test_a_drive_on_its_way_in_or_out_is_there_for_nobody(catalog, drive, state)
 
         for look in (access.readable, access.owned):
             with pytest.raises(DriveNotFound):
-                look(tx, OWNER, drive.uuid)
+                look(rows.get(tx, drive.uuid), OWNER, drive.uuid)
 
 
 def test_being_standard_makes_nobody_a_reader(catalog, drive):
@@ -75,7 +75,7 @@ def test_being_standard_makes_nobody_a_reader(catalog, drive):
         rows.change(tx, drive.uuid, standard=Standard())
 
         with pytest.raises(DriveNotFound):
-            access.readable(tx, STRANGER, drive.uuid)
+            access.readable(rows.get(tx, drive.uuid), STRANGER, drive.uuid)
 
 
 def test_what_one_may_not_see_is_told_like_what_is_not_there(catalog, drive):
@@ -85,6 +85,6 @@ def test_what_one_may_not_see_is_told_like_what_is_not_there(catalog, drive):
             told = set()
             for uuid in (drive.uuid, missing):
                 with pytest.raises(DriveNotFound) as refusal:
-                    look(tx, STRANGER, uuid)
+                    look(rows.get(tx, uuid), STRANGER, uuid)
                 told.add(str(refusal.value).replace(str(uuid), "DRIVE"))
             assert told == {"drive DRIVE not found"}

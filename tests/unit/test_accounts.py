@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from drivebay import folder
-from drivebay.catalog import users
+from drivebay.catalog import Rows, users
 from drivebay.errors import NotAuthenticated, SetupFailed
 from drivebay.service import accounts
 from drivebay.service.accounts import Authenticator
@@ -27,13 +27,13 @@ def add(catalog, name="", **quota):
 def test_a_user_is_known_by_uuid_and_key(catalog):
     user, key = add(catalog, "web", drives=5, size_bytes=2**63 - 1)
 
-    assert Authenticator(catalog).user(user.uuid, key) == user
+    assert Authenticator(catalog, Rows(catalog)).user(user.uuid, key) == user
     assert (user.name, user.quota_drives, user.quota_bytes) == ("web", 5, 2**63 - 1)
 
 
 def test_every_other_uuid_or_key_is_refused_alike(catalog):
     (one, key), (other, other_key) = add(catalog), add(catalog)
-    authenticator = Authenticator(catalog)
+    authenticator = Authenticator(catalog, Rows(catalog))
 
     for uuid, given in [
         (one.uuid, other_key),
@@ -62,7 +62,7 @@ def test_the_key_is_kept_nowhere(catalog, tmp_path):
 
 def test_a_disabled_user_is_refused_at_once_and_comes_back(catalog):
     user, key = add(catalog)
-    authenticator = Authenticator(catalog)
+    authenticator = Authenticator(catalog, Rows(catalog))
     authenticator.user(user.uuid, key)
 
     for enabled in (False, True):
@@ -77,7 +77,7 @@ def test_a_disabled_user_is_refused_at_once_and_comes_back(catalog):
 
 def test_a_new_key_takes_the_place_of_the_old_at_once(catalog):
     user, key = add(catalog)
-    authenticator = Authenticator(catalog)
+    authenticator = Authenticator(catalog, Rows(catalog))
     authenticator.user(user.uuid, key)
 
     with catalog.write() as tx:

@@ -1,7 +1,6 @@
 """The ASGI application: names the caller, finds the route, turns every failure into an answer."""
 
 import logging
-from collections.abc import Callable
 from importlib import resources
 
 from starlette.datastructures import Headers
@@ -13,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from drivebay.errors import DrivebayError
 from drivebay.http.auth import credentials
+from drivebay.http.connection import Exchange
 from drivebay.http.drives import DriveRoutes
 from drivebay.http.errors import STATUS, Refusal, answer
 from drivebay.http.streams import Streams
@@ -61,7 +61,7 @@ class App:
         if scope["path"] == "/openapi.json":
             await self._describe(scope, exchange)
             return
-        user, key = credentials(Headers(scope=scope))
+        user, key = credentials(Headers(scope=scope).getlist("authorization"))
         caller = await self._streams.call(self._authenticator.user, user, key)
         scope["drivebay.caller"] = caller.uuid
         await self._router(scope, exchange.receive, exchange.send)
@@ -95,15 +95,24 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        connection = scope.get("extensions", {}).get("drivebay.connection", {})
-        self.abort: Callable[[], None] = connection.get("abort", lambda: None)
-        self.body_taken = Headers(scope=scope).get("content-length", "0") == "0"
+        self._direct: Exchange | None = scope.get("extensions", {}).get("drivebay.exchange")
+        self._was_received = Headers(scope=scope).get("content-length", "0") == "0"
         self.answered = False
+
+    @property
+    def body_taken(self) -> bool:
+        if self._direct is not None:
+            return not self._direct.body_left
+        return self._was_received
+
+    def abort(self) -> None:
+        if self._direct is not None:
+            self._direct.abort()
 
     async def receive(self) -> Message:
         message = await self._receive()
         if not message.get("more_body", False):
-            self.body_taken = True
+            self._was_received = True
         return message
 
     async def send(self, message: Message) -> None:

@@ -1,9 +1,8 @@
 """Who is calling: HTTP Basic, a user's uuid and API key."""
 
 import base64
+from collections.abc import Sequence
 from uuid import UUID
-
-from starlette.datastructures import Headers
 
 from drivebay.errors import NotAuthenticated
 from drivebay.wire import parse_uuid
@@ -12,13 +11,12 @@ from drivebay.wire import parse_uuid
 _CREDENTIALS_MAX = 1024
 
 
-def credentials(headers: Headers) -> tuple[UUID | None, str]:
+def credentials(values: Sequence[str]) -> tuple[UUID | None, str]:
     """Return user and key from the one Authorization header; None for a user no uuid could be.
 
     Raises:
-        NotAuthenticated: there is no such header, there are several, or it is malformed.
+        NotAuthenticated: *values* of such headers are none, are several, or one malformed.
     """
-    values = headers.getlist("authorization")
     if len(values) != 1 or len(values[0]) > _CREDENTIALS_MAX:
         raise NotAuthenticated
     scheme, _, encoded = values[0].partition(" ")

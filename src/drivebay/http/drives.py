@@ -15,7 +15,7 @@ from drivebay.errors import DrivebayError, DriveNotFound, InvalidInput, WritePas
 from drivebay.http import replies
 from drivebay.http.errors import Refusal
 from drivebay.http.streams import Streams
-from drivebay.model import Conversion
+from drivebay.model import TRANSFER_MAX, Conversion
 from drivebay.service import drives, imaging, transfer
 from drivebay.service.context import Context
 from drivebay.units import parse_size
@@ -168,8 +168,11 @@ class DriveRoutes:
                 await self._streams.send_head(send, length)
                 return
             async with self._streams.turn(caller):
-                body = await call(transfer.read, self._ctx, caller, drive, offset, length)
-                await self._streams.send_bytes(send, body)
+                if length > TRANSFER_MAX:
+                    await call(transfer.check_read, self._ctx, caller, drive, offset, length)
+                with self._streams.buffer(length) as buffer:
+                    await call(transfer.read, self._ctx, caller, drive, offset, buffer)
+                    await self._streams.send_bytes(send, buffer)
 
         return answer
 
@@ -185,7 +188,7 @@ class DriveRoutes:
                 transfer.Upload, self._ctx, caller, drive, offset, length=length, gzip=gzip
             )
             try:
-                async for piece in streams.pieces(request.receive, length):
+                async for piece in streams.pieces(request.scope, request.receive, length):
                     await streams.call(upload.feed, piece)
                 await streams.call(upload.finish)
             except (DrivebayError, Refusal) as failure:

@@ -1,9 +1,11 @@
-"""What of HTTP's framing the API takes: the limits of a request's head, and the parser.
+"""The head of a request: bytes in, one `Head` or one `Refusal` out.  No sockets.
 
-The parser is httptools (llhttp); what it lets pass and the API does not is refused here.
+The parser is httptools (llhttp).  It is given heads alone and never a body, so a request's length
+is what its one Content-Length says, and neither `Upgrade` nor a pipelined request changes how the
+bytes behind the head are read.  What llhttp lets pass and the API does not is refused here.
 """
 
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 import httptools
 
@@ -14,123 +16,151 @@ HEADERS_MAX_BYTES = 64 * KIB
 TARGET_MAX_BYTES = 8 * KIB
 HEADERS_MAX = 100
 
+# A Content-Length of 20 digits is past any drive's end.
+_LENGTH_DIGITS_MAX = 19
 
-def refusal_of(target: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> Refusal | None:
-    """Return why a request with this head is refused before anything is done with it, if it is."""
-    named: dict[bytes, list[bytes]] = {}
-    for name, value in headers:
-        named.setdefault(name, []).append(value)
-    hosts = len(named.get(b"host", []))
-    lengths = named.get(b"content-length", [])
-    # HTTP/1.0 has no expectations: one in such a request does not count (RFC 9110, 10.1.1).
-    expected = named.get(b"expect", []) if version == "1.1" else []
-    faults = (
-        (version not in {"1.0", "1.1"}, 400, "only HTTP/1.1 and HTTP/1.0 are spoken here"),
-        (
-            b"transfer-encoding" in named,
-            411,
-            "Transfer-Encoding is not supported; send a Content-Length",
-        ),
-        (not target.startswith(b"/") or b"#" in target, 400, "the target must be a path"),
-        (hosts > 1 or (hosts == 0 and version == "1.1"), 400, "there must be one Host header"),
-        (len(lengths) > 1, 400, "there must be one Content-Length"),
-        (not all(map(_is_length, lengths)), 400, "Content-Length must be digits"),
-        (not all(map(_is_known, expected)), 417, "only Expect: 100-continue is known"),
-    )
-    return next((refused(status, sentence) for is_so, status, sentence in faults if is_so), None)
+_END = b"\r\n\r\n"
 
 
-def _is_length(value: bytes) -> bool:
-    return value.isdigit() and len(value) < 20
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What stands in front of a request's body; names of headers are in lower case."""
 
-
-def _is_known(expectation: bytes) -> bool:
-    return expectation.lower() == b"100-continue"
-
-
-class Callbacks(Protocol):
-    """What the parser tells of."""
-
+    method: str
+    target: bytes
+    version: str
     headers: list[tuple[bytes, bytes]]
+    keeps_alive: bool
+    length: int
+    expects_continue: bool
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
+    @property
+    def path(self) -> bytes:
+        """The target without its query."""
+        return self.target.partition(b"?")[0]
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of every header of that name."""
+        return [value for found, value in self.headers if found == name]
+
+
+class HeadReader:
+    """Reads one head; make another for the next."""
+
+    def __init__(self) -> None:
+        """Start before the first byte."""
+        self._parser = httptools.HttpRequestParser(self)
+        self._fed = 0
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._header_bytes = 0
+        self._is_complete = False
+        self._keeps_alive = False
+        self._refusal: Refusal | None = None
+        self.head: Head | None = None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it has seen nothing yet."""
+        return self._fed == 0
+
+    def take(self, inbox: bytearray) -> bool:
+        """Read what is new in *inbox*; once the head is there, cut it off and return True.
+
+        Raises:
+            Refusal: it is not the head of a request that the API could take.
+        """
+        end = inbox.find(_END, max(0, self._fed - len(_END) + 1))
+        stop = len(inbox) if end < 0 else end + len(_END)
+        try:
+            self._parser.feed_data(inbox[self._fed : stop])
+        except httptools.HttpParserUpgrade:
+            pass  # A server may pass over it (RFC 9110, 7.8).
+        except httptools.HttpParserError as error:
+            raise self._refusal or refused(400, "the request is not well-formed HTTP") from error
+        self._fed = stop
+        if end < 0:
+            self._require_room()
+            return False
+        if not self._is_complete:
+            raise refused(400, "the request is not well-formed HTTP")
+        del inbox[:stop]
+        self.head = self._checked()
+        return True
+
+    def _require_room(self) -> None:
+        if self._is_complete:
+            raise refused(400, "the lines of a request end with CR and LF")
+        if self._fed > TARGET_MAX_BYTES + HEADERS_MAX_BYTES:
+            raise _headers_too_long()
 
     def on_url(self, url: bytes) -> None:
-        """The next part of the target."""
+        """Take the target, or a part of it."""
+        self._target += url
+        if len(self._target) > TARGET_MAX_BYTES:
+            self._refusal = refused(414, "the path is too long")
+            raise self._refusal
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, whole."""
+        """Take one header."""
+        self._headers.append((name.lower(), value))
+        if len(self._headers) > HEADERS_MAX:
+            self._refusal = refused(431, f"there are more than {HEADERS_MAX} headers")
+            raise self._refusal
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > HEADERS_MAX_BYTES:
+            self._refusal = _headers_too_long()
+            raise self._refusal
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """Note that the parser takes the head for whole."""
+        self._is_complete = True
+        self._keeps_alive = self._parser.should_keep_alive()
 
-    def on_body(self, body: bytes) -> None:
-        """The next part of the body."""
-
-    def on_message_complete(self) -> None:
-        """The request is whole, unless it asks for an upgrade and its body is still to come."""
-
-
-class Parser:
-    """httptools' parser, to which a request that asks for an upgrade is one like any other.
-
-    A server may pass over `Upgrade` (RFC 9110, 7.8), and Java's client and curl ask for h2c of
-    their own accord.  httptools leaves the body of such a request out and would take it for the
-    next request, so a second parser, told the same length and no `Upgrade`, goes on from there.
-    """
-
-    def __init__(self, protocol: Callbacks, inner: httptools.HttpRequestParser) -> None:
-        """Tell *protocol*, beginning with the parser that it has."""
-        self._protocol = protocol
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        """Be the parser in every other way."""
-        return getattr(self._inner, name)
-
-    def feed_data(self, data: bytes) -> None:
-        """Take bytes in."""
-        rest = memoryview(data)
-        while True:
-            try:
-                self._inner.feed_data(rest)
-            except httptools.HttpParserUpgrade as upgrade:
-                rest = rest[upgrade.args[0] :]
-                self._inner = httptools.HttpRequestParser(_BehindHeaders(self._protocol))
-                self._inner.set_dangerous_leniencies(lenient_data_after_close=True)
-                length = dict(self._protocol.headers).get(b"content-length", b"0")
-                self._inner.feed_data(b"POST / HTTP/1.1\r\nContent-Length: %b\r\n\r\n" % length)
-            else:
-                return
+    def _checked(self) -> Head:
+        version = self._parser.get_http_version()
+        named: dict[bytes, list[bytes]] = {}
+        for name, value in self._headers:
+            named.setdefault(name, []).append(value)
+        # HTTP/1.0 has no expectations: one in such a request does not count (RFC 9110, 10.1.1).
+        expected = named.get(b"expect", []) if version == "1.1" else []
+        _require_known(self._target, version, named, expected)
+        return Head(
+            method=self._parser.get_method().decode("ascii"),
+            target=self._target,
+            version=version,
+            headers=self._headers,
+            keeps_alive=version != "1.0" and self._keeps_alive,
+            length=_length(named.get(b"content-length", [])),
+            expects_continue=bool(expected),
+        )
 
 
-class _BehindHeaders:
-    """A protocol's callbacks; those of the first request's headers, which it has had, go nowhere."""
+def _headers_too_long() -> Refusal:
+    return refused(431, f"the headers are longer than {HEADERS_MAX_BYTES} bytes")
 
-    def __init__(self, protocol: Callbacks) -> None:
-        self._protocol = protocol
-        self._is_first = True
 
-    def on_message_begin(self) -> None:
-        if not self._is_first:
-            self._protocol.on_message_begin()
+def _require_known(
+    target: bytes, version: str, named: dict[bytes, list[bytes]], expected: list[bytes]
+) -> None:
+    hosts = len(named.get(b"host", ()))
+    if version not in {"1.0", "1.1"}:
+        raise refused(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    if b"transfer-encoding" in named:
+        raise refused(411, "Transfer-Encoding is not supported; send a Content-Length")
+    if not target.startswith(b"/") or b"#" in target:
+        raise refused(400, "the target must be a path")
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        raise refused(400, "there must be one Host header")
+    if any(value.lower() != b"100-continue" for value in expected):
+        raise refused(417, "only Expect: 100-continue is known")
 
-    def on_url(self, url: bytes) -> None:
-        if not self._is_first:
-            self._protocol.on_url(url)
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_first:
-            self._protocol.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if not self._is_first:
-            self._protocol.on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._protocol.on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._is_first = False
-        self._protocol.on_message_complete()
+def _length(values: list[bytes]) -> int:
+    if not values:
+        return 0
+    if len(values) > 1:
+        raise refused(400, "there must be one Content-Length")
+    if not values[0].isdigit() or len(values[0]) > _LENGTH_DIGITS_MAX:
+        raise refused(400, "Content-Length must be digits")
+    return int(values[0])

@@ -1,10 +1,11 @@
 """The bridge between async bodies and blocking code: buffers, a thread pool, deadlines."""
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import ParamSpec, TypeVar
 from uuid import UUID
 
@@ -12,7 +13,9 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
+from drivebay.http.connection import Disconnected, Exchange, TooSlow
 from drivebay.http.errors import Refusal, refused
+from drivebay.http.pace import RATE_MIN_BYTES_PER_S
 from drivebay.model import TRANSFER_MAX
 from drivebay.units import KIB, MIB
 from drivebay.wire import ErrorWord
@@ -29,8 +32,9 @@ THREADS = 32
 # What a caller may leave unread of a body that we do not want, before we hang up.
 _IGNORED_BODY_MAX = 64 * KIB
 
-# Behind a stall timeout, the slowest that a transfer may be on the whole.
-RATE_MIN_BYTES_PER_S = 8 * KIB
+# Buffers of 4 MiB that are kept for the next transfer: to have the kernel find and clear the pages
+# of a new one takes longer than to encrypt it.
+_BUFFERS_KEPT = 4
 
 Body = AsyncIterator[memoryview]
 
@@ -44,6 +48,7 @@ class Streams:
         self._per_user = transfers_per_user
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="drivebay")
         self._turns: OrderedDict[UUID, asyncio.Semaphore] = OrderedDict()
+        self._buffers: list[bytearray] = []
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking *function* in a thread and return what it returns.
@@ -52,7 +57,12 @@ class Streams:
         """
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
-        return await asyncio.shield(future)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            # The thread works in the task's buffer, which another one gets when this one ends.
+            await _ended(future)
+            raise
 
     @asynccontextmanager
     async def turn(self, user: UUID) -> AsyncIterator[None]:
@@ -63,12 +73,15 @@ class Streams:
         """
         semaphore = self._turns.setdefault(user, asyncio.Semaphore(self._per_user))
         self._turns.move_to_end(user)
-        try:
-            async with asyncio.timeout(self.stall_timeout_s):
-                await semaphore.acquire()
-        except TimeoutError as error:
-            sentence = f"{self._per_user} transfers of yours are in flight; let some end first"
-            raise Refusal(409, ErrorWord.BUSY, sentence) from error
+        if semaphore.locked():
+            try:
+                async with asyncio.timeout(self.stall_timeout_s):
+                    await semaphore.acquire()
+            except TimeoutError as error:
+                sentence = f"{self._per_user} transfers of yours are in flight; let some end first"
+                raise Refusal(409, ErrorWord.BUSY, sentence) from error
+        else:
+            await semaphore.acquire()
         try:
             yield
         finally:
@@ -81,6 +94,16 @@ class Streams:
             if semaphore._value != self._per_user:  # noqa: SLF001 - there is no public count
                 break
             del self._turns[user]
+
+    @contextmanager
+    def buffer(self, length: int) -> Iterator[memoryview]:
+        """Give out *length* bytes, at most 4 MiB, that hold whatever was there before."""
+        kept = self._buffers.pop() if self._buffers else bytearray(TRANSFER_MAX)
+        try:
+            yield memoryview(kept)[:length]
+        finally:
+            if len(self._buffers) < _BUFFERS_KEPT:
+                self._buffers.append(kept)
 
     async def small_body(self, request: Request) -> bytes:
         """Return a body of KEY VALUE pairs, or of a call that needs none.
@@ -98,13 +121,38 @@ class Streams:
             body += part
         return bytes(body)
 
-    async def pieces(self, receive: Receive, length: int) -> AsyncIterator[memoryview]:
+    async def pieces(self, scope: Scope, receive: Receive, length: int) -> Body:
         """Yield a body of *length* bytes in pieces of 4 MiB, each in the same buffer.
 
         Raises:
             Refusal: it is too slow or incomplete.
         """
-        buffer = memoryview(bytearray(min(length, TRANSFER_MAX)))
+        exchange = scope.get("extensions", {}).get("drivebay.exchange")
+        with self.buffer(min(length, TRANSFER_MAX)) as buffer:
+            if exchange is None:
+                body = self._copied(receive, buffer, length)
+            else:
+                body = self._received(exchange, buffer, length)
+            async for piece in body:
+                yield piece
+
+    async def _received(self, exchange: Exchange, buffer: memoryview, length: int) -> Body:
+        """Receive into *buffer* itself."""
+        left = length
+        while left:
+            piece = buffer[: min(left, len(buffer))]
+            within_s = self.stall_timeout_s + len(piece) / RATE_MIN_BYTES_PER_S
+            try:
+                await exchange.fill(piece, stall_s=self.stall_timeout_s, within_s=within_s)
+            except TooSlow as error:
+                raise refused(408, "the body came too slowly") from error
+            except Disconnected as error:
+                raise refused(400, "the connection ended before the body did") from error
+            left -= len(piece)
+            yield piece
+
+    async def _copied(self, receive: Receive, buffer: memoryview, length: int) -> Body:
+        """Copy what another ASGI server has received."""
         filled, received = 0, 0
         async for part in self._parts(receive, length=length):
             rest = memoryview(part)
@@ -163,19 +211,23 @@ class Streams:
         await send(_start_of_bytes(length))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def send_bytes(self, send: Send, body: bytearray) -> None:
-        """Answer 200 with *body*, and return when the caller has taken it or is gone.
+    async def send_bytes(self, send: Send, body: memoryview) -> None:
+        """Answer 200 with *body*, and return when the kernel has taken it, or the caller is gone.
 
-        The last, empty message waits until the transport's buffer is nearly empty, so a reader
-        that never reads holds its turn until the protocol cuts it off.
+        A reader that never reads holds its turn until the connection cuts it off.
         """
         await send(_start_of_bytes(len(body)))
-        await send({"type": "http.response.body", "body": body, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def close(self) -> None:
         """Wait for the threads and end them."""
         self._pool.shutdown(wait=True)
+
+
+async def _ended(future: "asyncio.Future[T]") -> None:
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
 
 
 def _start_of_bytes(length: int) -> Message:

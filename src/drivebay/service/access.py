@@ -5,8 +5,6 @@ What one may not see is answered exactly like what does not exist.
 
 from uuid import UUID
 
-from drivebay.catalog import Transaction
-from drivebay.catalog import drives as drive_rows
 from drivebay.errors import DriveNotFound
 from drivebay.model import EVERYONE, Drive, DriveState
 
@@ -16,25 +14,23 @@ def may_read(caller: UUID, drive: Drive) -> bool:
     return drive.owner == caller or EVERYONE in drive.readers or str(caller) in drive.readers
 
 
-def readable(tx: Transaction, caller: UUID, uuid: UUID) -> Drive:
-    """Return a drive that *caller* may read.
+def readable(drive: Drive | None, caller: UUID, uuid: UUID) -> Drive:
+    """Return *drive*, which the catalog has under *uuid*, if *caller* may read it.
 
     Raises:
         DriveNotFound: there is none.
     """
-    drive = drive_rows.get(tx, uuid)
     if drive is None or drive.state is not DriveState.READY or not may_read(caller, drive):
         raise DriveNotFound(drive=str(uuid))
     return drive
 
 
-def owned(tx: Transaction, caller: UUID, uuid: UUID) -> Drive:
-    """Return a drive that *caller* owns and so may change.
+def owned(drive: Drive | None, caller: UUID, uuid: UUID) -> Drive:
+    """Return *drive*, which the catalog has under *uuid*, if *caller* owns it and so may change it.
 
     Raises:
         DriveNotFound: there is none.
     """
-    drive = drive_rows.get(tx, uuid)
     if drive is None or drive.state is not DriveState.READY or drive.owner != caller:
         raise DriveNotFound(drive=str(uuid))
     return drive

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from threading import Lock
 from uuid import UUID
 
-from drivebay.catalog import Catalog
+from drivebay.catalog import Catalog, Rows
 from drivebay.errors import DriveFaulted, StorageFailed
 from drivebay.keys import MasterKey
 from drivebay.model import Cipher, Drive
 from drivebay.service.counters import Counters
-from drivebay.service.locks import DriveLocks
 from drivebay.storage import crypt
 from drivebay.storage.volume import Store, Volume
 
@@ -52,13 +51,13 @@ class DataKeys:
 class Context:
     """One process's hold on the service's parts.
 
-    *wake_imaging* tells the job worker that there may be work.
+    *rows* are those of *catalog*; *wake_imaging* tells the job worker that there may be work.
     """
 
     catalog: Catalog
+    rows: Rows
     stores: Mapping[str, Store]
     keys: DataKeys
-    locks: DriveLocks
     counters: Counters
     wake_imaging: Callable[[], None] = field(default=lambda: None)
 
@@ -73,16 +72,24 @@ class Context:
             raise StorageFailed(operation=f"reach store {drive.store}")
         return store
 
-    def open_volume(self, drive: Drive) -> Volume:
-        """Open the drive's bytes, decrypted where the drive is encrypted; the caller closes them.
+    def open_stored(self, drive: Drive, *, now: bool = False) -> Volume:
+        """Open the drive's bytes as they are stored; the caller closes them.
 
         Raises:
             StorageFailed: the store or the volume cannot be reached.
-            DriveFaulted: the drive's key cannot be had.
+            WouldWait: as `Store.open`.
         """
-        store = self.store_of(drive)
+        return self.store_of(drive).open(drive.uuid, now=now)
+
+    def open_volume(self, drive: Drive, *, now: bool = False) -> Volume:
+        """Open the drive's bytes, decrypted where the drive is encrypted; the caller closes them.
+
+        Raises:
+            DriveFaulted: the drive's key cannot be had.
+            StorageFailed, WouldWait: as `open_stored`.
+        """
         key = b"" if drive.cipher is Cipher.NONE else self.keys.of(drive)
-        stored = store.open(drive.uuid)
+        stored = self.open_stored(drive, now=now)
         if stored.size < stored_size(drive.size, drive.cipher):
             stored.close()
             raise StorageFailed(operation="find the whole volume")

@@ -6,7 +6,7 @@ undo it after a crash.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from uuid import UUID, uuid4
 
 from drivebay.catalog import Transaction
@@ -24,6 +24,7 @@ from drivebay.model import Cipher, ClaimType, Drive, DriveState
 from drivebay.service import access, fields, placement
 from drivebay.service.context import Context, stored_size
 from drivebay.service.fields import Fields
+from drivebay.service.holds import Check, held_whole
 from drivebay.service.records import record
 from drivebay.wire import Record
 
@@ -62,21 +63,18 @@ def info(ctx: Context, caller: UUID, uuid: UUID, *, full: bool = False) -> Recor
     Raises:
         DriveNotFound: there is none.
     """
-    with ctx.catalog.read() as tx:
-        drive = access.readable(tx, caller, uuid)
+    drive = access.readable(ctx.rows.drive(uuid), caller, uuid)
     return record(ctx, drive, caller, full=full)
 
 
 def require_readable(ctx: Context, caller: UUID, uuid: UUID) -> None:
     """Raise DriveNotFound unless *caller* may read the drive."""
-    with ctx.catalog.read() as tx:
-        access.readable(tx, caller, uuid)
+    access.readable(ctx.rows.drive(uuid), caller, uuid)
 
 
 def require_owned(ctx: Context, caller: UUID, uuid: UUID) -> None:
     """Raise DriveNotFound unless *caller* owns the drive."""
-    with ctx.catalog.read() as tx:
-        access.owned(tx, caller, uuid)
+    access.owned(ctx.rows.drive(uuid), caller, uuid)
 
 
 def create(ctx: Context, caller: UUID, pairs: Mapping[str, str]) -> Record:
@@ -104,8 +102,7 @@ def make(ctx: Context, caller: UUID, wanted: Fields) -> Drive:
         raise
     with ctx.catalog.write() as tx:
         rows.change(tx, drive.uuid, state=DriveState.READY)
-    with ctx.catalog.read() as tx:
-        return access.owned(tx, caller, drive.uuid)
+    return access.owned(ctx.rows.drive(drive.uuid), caller, drive.uuid)
 
 
 def _recorded_intent(ctx: Context, caller: UUID, wanted: Fields, size: int) -> Drive:
@@ -160,14 +157,13 @@ def change(
         QuotaExceeded: the caller's quota does not cover the new size.
         OutOfSpace: the store cannot take the new size.
     """
-    with ctx.catalog.read() as tx:
-        drive = access.owned(tx, caller, uuid)
+    drive = access.owned(ctx.rows.drive(uuid), caller, uuid)
     wanted = fields.for_set(pairs(), present=record(ctx, drive, caller, full=True))
     if wanted.size is not None and wanted.size != drive.size:
         _resize(ctx, caller, uuid, wanted.size, wanted)
     else:
         with ctx.catalog.write() as tx:
-            _store_fields(tx, access.owned(tx, caller, uuid), wanted)
+            _store_fields(tx, access.owned(rows.get(tx, uuid), caller, uuid), wanted)
     return info(ctx, caller, uuid)
 
 
@@ -185,10 +181,8 @@ def _store_fields(tx: Transaction, drive: Drive, wanted: Fields) -> None:
 
 
 def _resize(ctx: Context, caller: UUID, uuid: UUID, size: int, wanted: Fields) -> None:
-    with ctx.locks.changing(uuid):
+    with held_whole(ctx, uuid, _changeable(caller, uuid)) as (drive, _):
         with ctx.catalog.read() as tx:
-            drive = access.owned(tx, caller, uuid)
-            require_idle(drive)
             require_quota(tx, caller, drives=0, size_bytes=size - drive.size)
         fields.merged_user_data(drive.user_data, wanted.user_data)
         with (
@@ -204,7 +198,7 @@ def _resize(ctx: Context, caller: UUID, uuid: UUID, size: int, wanted: Fields) -
                 with ctx.catalog.write() as tx:
                     require_quota(tx, caller, drives=0, size_bytes=size - drive.size)
                     # Looked up again: other fields may have been set since.
-                    _store_fields(tx, access.owned(tx, caller, uuid), wanted)
+                    _store_fields(tx, access.owned(rows.get(tx, uuid), caller, uuid), wanted)
                     rows.change(tx, uuid, size=size)
             except QuotaExceeded:
                 volume.resize(drive.size)
@@ -240,14 +234,24 @@ def destroy(ctx: Context, caller: UUID, uuid: UUID) -> None:
         StorageFailed: the drive is gone for callers, but the store failed to give up its volume;
             the next start tries again.
     """
-    with ctx.catalog.read() as tx:
-        require_idle(access.owned(tx, caller, uuid))
-    with ctx.locks.changing(uuid):
+    changeable = _changeable(caller, uuid)
+    with ExitStack() as holds:
+        # Nobody is at the bytes of a volume that cannot be opened, so it can go without a hold.
+        with suppress(StorageFailed):
+            holds.enter_context(held_whole(ctx, uuid, changeable))
         with ctx.catalog.write() as tx:
-            drive = access.owned(tx, caller, uuid)
-            require_idle(drive)
+            drive = changeable(rows.get(tx, uuid))
             rows.change(tx, uuid, state=DriveState.DESTROYING, wrapped_key=None)
         abandon(ctx, drive)
+
+
+def _changeable(caller: UUID, uuid: UUID) -> Check:
+    def check(row: Drive | None) -> Drive:
+        drive = access.owned(row, caller, uuid)
+        require_idle(drive)
+        return drive
+
+    return check
 
 
 def require_idle(drive: Drive) -> None:

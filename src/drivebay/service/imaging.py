@@ -26,6 +26,7 @@ from drivebay.model import Conversion, Drive, Job
 from drivebay.service import access, fields
 from drivebay.service.context import Context
 from drivebay.service.drives import destroy, make, require_idle, require_sound
+from drivebay.service.holds import held_whole
 from drivebay.service.records import record
 from drivebay.service.transfer import failed_imaging, flush
 from drivebay.storage import copy
@@ -65,11 +66,19 @@ def image(
     """
     with ctx.catalog.read() as tx:
         _require_imageable(tx, caller, destination, source, conversion)
-    with ExitStack() as held:
+
+    def owned(row: Drive | None) -> Drive:
+        return access.owned(row, caller, destination)
+
+    def readable(row: Drive | None) -> Drive:
+        return access.readable(row, caller, source)
+
+    with ExitStack() as holds:
         # In one order for everybody, so that two calls cannot wait for each other.
         for uuid in sorted((destination, source)):
-            lock = ctx.locks.changing if uuid == destination else ctx.locks.freezing
-            held.enter_context(lock(uuid))
+            is_source = uuid == source
+            check = readable if is_source else owned
+            holds.enter_context(held_whole(ctx, uuid, check, shared=is_source))
         with ctx.catalog.write() as tx:
             total = _require_imageable(tx, caller, destination, source, conversion).size
             job_rows.insert(
@@ -81,8 +90,8 @@ def image(
 def _require_imageable(
     tx: Transaction, caller: UUID, destination: UUID, source: UUID, conversion: Conversion
 ) -> Drive:
-    to = access.owned(tx, caller, destination)
-    origin = access.readable(tx, caller, source)
+    to = access.owned(rows.get(tx, destination), caller, destination)
+    origin = access.readable(rows.get(tx, source), caller, source)
     if destination == source:
         raise InvalidInput(reason="a drive cannot be imaged from itself")
     require_idle(to)
@@ -104,8 +113,7 @@ def clone(
     The size is the source's where *pairs* give none (after `gunzip`, the raw size that a standard
     drive's record tells).  Raises as `create` and `image` do.
     """
-    with ctx.catalog.read() as tx:
-        origin = access.readable(tx, caller, source)
+    origin = access.readable(ctx.rows.drive(source), caller, source)
     size = origin.size
     if conversion is Conversion.GUNZIP and origin.standard and origin.standard.rawsize:
         size = origin.standard.rawsize
@@ -117,8 +125,7 @@ def clone(
     except DrivebayError:
         destroy(ctx, caller, drive.uuid)
         raise
-    with ctx.catalog.read() as tx:
-        return record(ctx, access.owned(tx, caller, drive.uuid), caller)
+    return record(ctx, access.owned(ctx.rows.drive(drive.uuid), caller, drive.uuid), caller)
 
 
 def cancel(ctx: Context, caller: UUID, destination: UUID) -> None:
@@ -131,7 +138,7 @@ def cancel(ctx: Context, caller: UUID, destination: UUID) -> None:
         DriveBusy: no imaging is underway, or it did not stop in time.
     """
     with ctx.catalog.write() as tx:
-        drive = access.owned(tx, caller, destination)
+        drive = access.owned(rows.get(tx, destination), caller, destination)
         if drive.imaging is None or not drive.imaging.is_active:
             raise DriveBusy(drive=destination, reason="no imaging is underway to be cancelled")
         job_rows.cancel(tx, destination)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from drivebay.catalog import Transaction
+from drivebay.catalog import drives as drive_rows
 from drivebay.errors import DriveNotFound, InvalidInput, NoStoreLeft
 from drivebay.service import access
 from drivebay.service.context import Context
@@ -39,7 +40,7 @@ def domains_of(ctx: Context, tx: Transaction, caller: UUID, drives: Iterable[UUI
     domains = set()
     for uuid in drives:
         try:
-            drive = access.readable(tx, caller, uuid)
+            drive = access.readable(drive_rows.get(tx, uuid), caller, uuid)
         except DriveNotFound as error:
             raise InvalidInput(reason=f"avoid: drive {uuid} not found") from error
         # A store that the configuration no longer names is a domain of its own: nothing new can

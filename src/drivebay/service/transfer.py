@@ -1,7 +1,7 @@
 """Reading from and writing to drives: who may, when, and what a success promises.
 
-Every operation holds the drive against changes while it looks it up and moves the bytes, so a
-destroy, a resize or an imaging never runs beside an operation that did not know of it.
+Every operation holds its range while it looks the drive up and moves the bytes, so a destroy, a
+resize or an imaging never runs beside an operation that did not know of it.
 """
 
 from uuid import UUID
@@ -17,52 +17,64 @@ from drivebay.model import TRANSFER_MAX, Drive, JobState
 from drivebay.service import access
 from drivebay.service.context import Context
 from drivebay.service.drives import faulting, require_idle, require_sound
+from drivebay.service.holds import Check, held_range
 from drivebay.service.inflate import Inflater
-from drivebay.storage.volume import Volume
+from drivebay.storage.volume import Volume, WouldWait
 
 
 def check_read(ctx: Context, caller: UUID, uuid: UUID, offset: int, length: int) -> None:
     """Raise what `read` would raise before it touches the volume."""
-    with ctx.catalog.read() as tx:
-        _require_readable(access.readable(tx, caller, uuid), offset, length)
+    _readable(caller, uuid, offset, length)(ctx.rows.drive(uuid))
 
 
-def read(ctx: Context, caller: UUID, uuid: UUID, offset: int, length: int) -> bytearray:
-    """Return *length* bytes of the drive from *offset*, at most 4 MiB, and count them.
+def read(ctx: Context, caller: UUID, uuid: UUID, offset: int, buffer: memoryview) -> None:
+    """Fill *buffer* with the drive's bytes from *offset*, at most 4 MiB, and count them.
 
     Raises:
         DriveNotFound: the caller may read no such drive.
-        InvalidInput: *length* is over 4 MiB.
+        InvalidInput: *buffer* is longer than 4 MiB.
         ReadPastEnd: the range is not inside the drive.
         DriveBusy: the drive is being imaged.
         StorageFailed: the store failed.
     """
-    buffer = bytearray(min(length, TRANSFER_MAX))
-    with ctx.locks.reading(uuid):
-        with ctx.catalog.read() as tx:
-            drive = access.readable(tx, caller, uuid)
-        _require_readable(drive, offset, length)
-        if length:
-            with (
-                ctx.open_volume(drive) as volume,
-                volume.locked(offset, length, shared=True),
-                memoryview(buffer) as view,
-            ):
-                volume.pread(offset, view)
-        ctx.counters.add_read(drive.id, length)
-    return buffer
+    check = _readable(caller, uuid, offset, len(buffer))
+    if not buffer:
+        drive = check(ctx.rows.drive(uuid))
+    else:
+        with held_range(ctx, uuid, check, offset, len(buffer), shared=True) as (drive, volume):
+            volume.pread(offset, buffer)
+    ctx.counters.add_read(drive.id, len(buffer))
 
 
-def _require_readable(drive: Drive, offset: int, length: int) -> None:
-    if length > TRANSFER_MAX:
-        raise InvalidInput(
-            reason=f"a read is at most {TRANSFER_MAX} bytes; {length} were asked for"
-        )
-    if offset + length > drive.size:
-        raise ReadPastEnd(drive=drive.uuid, offset=offset, length=length, size=drive.size)
-    imaging = drive.imaging
-    if imaging is not None and imaging.is_active:
-        raise DriveBusy(drive=drive.uuid, reason="it is being imaged")
+def read_now(ctx: Context, caller: UUID, uuid: UUID, offset: int, buffer: memoryview) -> bool:
+    """Do as `read` if that takes no waiting; else return False, with *buffer* unspecified."""
+    check = _readable(caller, uuid, offset, len(buffer))
+    length = len(buffer)
+    try:
+        with held_range(ctx, uuid, check, offset, length, shared=True, now=True) as (drive, volume):
+            if not volume.pread_now(offset, buffer):
+                return False
+    except WouldWait:
+        return False
+    ctx.counters.add_read(drive.id, length)
+    return True
+
+
+def _readable(caller: UUID, uuid: UUID, offset: int, length: int) -> Check:
+    def check(row: Drive | None) -> Drive:
+        drive = access.readable(row, caller, uuid)
+        if length > TRANSFER_MAX:
+            raise InvalidInput(
+                reason=f"a read is at most {TRANSFER_MAX} bytes; {length} were asked for"
+            )
+        if offset + length > drive.size:
+            raise ReadPastEnd(drive=uuid, offset=offset, length=length, size=drive.size)
+        imaging = drive.imaging
+        if imaging is not None and imaging.is_active:
+            raise DriveBusy(drive=uuid, reason="it is being imaged")
+        return drive
+
+    return check
 
 
 class Upload:
@@ -90,9 +102,7 @@ class Upload:
         self._offset = offset
         self.in_place = 0
         self._inflater = Inflater() if gzip else None
-        with ctx.catalog.read() as tx:
-            self._row = self._admitted(access.owned(tx, caller, drive))
-        self._require_room(self._row, length=0 if gzip else length)
+        self._row = self._check(0 if gzip else length)(ctx.rows.drive(drive))
 
     def feed(self, data: memoryview) -> None:
         """Take the next part of the body; *data* may be changed by the call.
@@ -113,39 +123,38 @@ class Upload:
             self._store(memoryview(self._inflater.rest()))
         if self.in_place == 0:
             # An empty body writes nothing, and is still a write that was answered.
-            with self._ctx.locks.writing(self._drive), self._ctx.catalog.read() as tx:
-                self._row = self._admitted(access.owned(tx, self._caller, self._drive))
+            self._row = self._check(0)(self._ctx.rows.drive(self._drive))
         self._ctx.counters.add_write(self._row.id, self.in_place)
 
     def _store(self, data: memoryview) -> None:
         if not data:
             return
         ctx, uuid = self._ctx, self._drive
-        with ctx.locks.writing(uuid):
-            with ctx.catalog.read() as tx:
-                row = self._admitted(access.owned(tx, self._caller, uuid))
-            self._require_room(row, length=self.in_place + len(data))
-            offset = self._offset + self.in_place
-            with ctx.open_volume(row) as volume:
-                with volume.locked(offset, len(data), shared=False):
-                    volume.pwrite(offset, data)
-                flush(ctx, row, volume)
+        offset = self._offset + self.in_place
+        check = self._check(self.in_place + len(data))
+        with held_range(ctx, uuid, check, offset, len(data), shared=False) as (row, volume):
+            volume.pwrite(offset, data)
+            flush(ctx, row, volume)
             if row.imaging is not None:
                 with ctx.catalog.write() as tx:
                     job_rows.clear_failed(tx, uuid)
         self._row = row
         self.in_place += len(data)
 
-    def _admitted(self, row: Drive) -> Drive:
-        require_idle(row)
-        require_sound(row)
-        return row
+    def _check(self, length: int) -> Check:
+        """Return what lets the write go on while *length* bytes from its offset fit."""
 
-    def _require_room(self, row: Drive, *, length: int) -> None:
-        if self._offset + length > row.size:
-            raise WritePastEnd(
-                drive=row.uuid, offset=self._offset, size=row.size, in_place=self.in_place
-            )
+        def check(row: Drive | None) -> Drive:
+            drive = access.owned(row, self._caller, self._drive)
+            require_idle(drive)
+            require_sound(drive)
+            if self._offset + length > drive.size:
+                raise WritePastEnd(
+                    drive=drive.uuid, offset=self._offset, size=drive.size, in_place=self.in_place
+                )
+            return drive
+
+        return check
 
 
 def flush(ctx: Context, drive: Drive, volume: Volume) -> None:

@@ -42,6 +42,11 @@ class SharedFlush:
         if failure is not None:
             raise failure
 
+    def waiting(self) -> int:
+        """Return how many calls have not returned."""
+        with self._changed:
+            return sum(self._waiting.values())
+
     def _run_as(self, number: int, flush: Callable[[], None]) -> None:
         failure: BaseException | None = None
         try:
