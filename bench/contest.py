@@ -32,18 +32,20 @@ def _nothing_to_verify() -> str:
 class Contest:
     """Ours and its peers, ready to be measured in turn.
 
-    *verify* runs after the last round and returns a sentence that says what was found to be right.
-    Without peers the values themselves are judged, and less is better.
+    Those of *also* are measured and shown, but not compared with.  *verify* runs after the last
+    round and returns a sentence that says what was found to be right.  Without peers the values
+    themselves are judged, and less is better.
     """
 
     ours: Side
     peers: Sequence[Side] = ()
+    also: Sequence[Side] = ()
     verify: Callable[[], str] = _nothing_to_verify
 
     @property
     def sides(self) -> list[Side]:
         """Ours first."""
-        return [self.ours, *self.peers]
+        return [self.ours, *self.peers, *self.also]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +81,15 @@ class Result:
     row: Row
     ours: Series | None = None
     peers: tuple[Series, ...] = ()
+    also: tuple[Series, ...] = ()
     verified: str = ""
     missing: tuple[str, ...] = ()
     failure: str = ""
+
+    @property
+    def series(self) -> list[Series]:
+        """All that was measured, ours first."""
+        return [*([self.ours] if self.ours else []), *self.peers, *self.also]
 
     @property
     def peer(self) -> Series | None:
@@ -135,13 +143,14 @@ def hold(row: Row, contest: Contest, pace: Pace, tell: Progress) -> Result:
     for side, sample in rounds(contest, pace, tell):
         samples[side.name].append(sample)
     tell("verifying")
-    ours, *peers = [Series(name, tuple(taken)) for name, taken in samples.items()]
-    return Result(row, ours, tuple(peers), contest.verify())
+    ours, *others = [Series(name, tuple(taken)) for name, taken in samples.items()]
+    count = len(contest.peers)
+    return Result(row, ours, tuple(others[:count]), tuple(others[count:]), contest.verify())
 
 
 @dataclass
 class Table:
-    """The rows in their order, filled while the modules that hold them are imported."""
+    """The rows of one module, in their order."""
 
     rows: list[Row] = field(default_factory=list)
 
@@ -153,6 +162,3 @@ class Table:
             return self.rows[-1]
 
         return add
-
-
-TABLE = Table()

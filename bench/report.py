@@ -42,7 +42,7 @@ def outcome(result: Result) -> str:
     """Return the ratio with its spread, or why there is none."""
     if result.measured is not None:
         return spread(result.measured)
-    return f"needs {', '.join(result.missing)}" if result.missing else result.failure
+    return f"needs {', '.join(result.missing)}" if result.missing else "see below"
 
 
 def table(results: Sequence[Result]) -> Table:
@@ -71,10 +71,12 @@ def show(results: Sequence[Result], console: Console) -> None:
     """Print the table, what was seen beside the values, and what is missing."""
     console.print(table(results))
     for result in results:
-        for series in [result.ours, *result.peers]:
-            if series is not None and series.details:
+        for series in result.series:
+            if series.details or series in result.also:
                 console.print(f"  {result.row.key:16} {series.name:20} {_details(series)}")
     for result in results:
+        if result.failure:
+            console.print(f"  {result.row.key:16} failed: {result.failure}", markup=False)
         if result.verified:
             console.print(f"  {result.row.key:16} verified {result.verified}")
 
@@ -109,6 +111,7 @@ def _record(result: Result) -> dict[str, Any]:
         "measured": asdict(result.measured) if result.measured else None,
         "ours": _series(result.ours) if result.ours else None,
         "peers": [_series(peer) for peer in result.peers],
+        "also": [_series(one) for one in result.also],
         "compared_with": result.peer.name if result.peer else None,
         "verified": result.verified,
         "missing": list(result.missing),

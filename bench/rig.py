@@ -6,16 +6,16 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench import content
 from bench.contest import Pace, Side
+from bench.drive import Drive
 from bench.load import Job
 from bench.loads import transfer
 from bench.peers.nginx import Kind, Nginx
-from bench.service import Drive, Service
+from bench.service import Service
 
 Made = TypeVar("Made")
 
@@ -97,11 +97,7 @@ class Rig(AbstractContextManager["Rig"]):
         root.mkdir()
         (root / "source.raw").hardlink_to(self.source)
         kind = Kind(workers=workers, sendfile=sendfile, bodies=bodies)
-        nginx = Nginx(self.folder("nginx"), root, kind)
-        if sendfile:
-            # Every later PUT replaces a file that is there, as ours overwrites a range.
-            transfer(replace(nginx.writes(self.source), status=201), 4, None)
-        return nginx
+        return Nginx(self.folder("nginx"), root, kind)
 
     def load(self, name: str, job: Job, connections: int, pid: int) -> Side:
         """Return the side that moves the ranges of *job* for the time of a round."""

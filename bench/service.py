@@ -1,24 +1,15 @@
 """drivebay itself, started by its own command line."""
 
 import base64
-import http.client
 import os
 import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench import content
 from bench.contest import BenchFailed
-from bench.load import Job
+from bench.drive import Api, Drive
 from bench.loads import transfer
 from bench.processes import Process, run
-
-READ = "GET /drives/{drive}/read/{{offset}}/{{length}} HTTP/1.1\r\nHost: bench\r\n{auth}\r\n"
-WRITE = (
-    "POST /drives/{drive}/write/{{offset}} HTTP/1.1\r\nHost: bench\r\n{auth}{more}"
-    "Content-Type: application/octet-stream\r\nContent-Length: {{sent}}\r\n\r\n"
-)
 
 
 class Service(AbstractContextManager["Service"]):
@@ -59,71 +50,21 @@ class Service(AbstractContextManager["Service"]):
         """Stop it."""
         self._process.__exit__()
 
-    def call(self, method: str, path: str, body: str = "") -> str:
-        """Make one small call on a connection of its own.
+    @property
+    def api(self) -> Api:
+        """A way to its calls."""
+        return Api(self.port, self.pid, self.authorization)
 
-        Raises:
-            BenchFailed: the answer is an error.
-        """
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        try:
-            connection.request(method, path, body, {"Authorization": self.authorization})
-            answer = connection.getresponse()
-            text = answer.read().decode()
-        finally:
-            connection.close()
-        if answer.status not in {200, 204}:
-            raise BenchFailed(f"{method} {path}: {answer.status} {text.strip()}")
-        return text
-
-    def create(self, size: int, *, is_encrypted: bool = True) -> "Drive":
+    def create(self, size: int, *, is_encrypted: bool = True) -> Drive:
         """Make a drive of zeros."""
         cipher = "aes-xts-plain" if is_encrypted else "none"
-        text = self.call("POST", "/drives/create", f"size {size}\nencryption:cipher {cipher}\n")
+        text = self.api.call("POST", "/drives/create", f"size {size}\nencryption:cipher {cipher}\n")
         found = re.search(r"^drive (\S+)$", text, re.MULTILINE)
         assert found, text
-        return Drive(self, found[1], size)
+        return Drive(self.api, found[1], size)
 
-    def filled(self, source: Path, *, is_encrypted: bool = True) -> "Drive":
+    def filled(self, source: Path, *, is_encrypted: bool = True) -> Drive:
         """Make a drive that holds what the file *source* holds."""
         drive = self.create(source.stat().st_size, is_encrypted=is_encrypted)
         transfer(drive.writes(source), 4, None)
         return drive
-
-
-@dataclass(frozen=True)
-class Drive:
-    """One drive of a service, and the requests that read and write it."""
-
-    service: Service
-    uuid: str
-    size: int
-
-    @property
-    def _auth(self) -> str:
-        return f"Authorization: {self.service.authorization}\r\n"
-
-    def reads(self, *, is_stamped: bool = False) -> Job:
-        """Return the job that reads it in pieces of 4 MiB."""
-        head = READ.format(drive=self.uuid, auth=self._auth)
-        ranges = content.pieces(self.size)
-        return Job(self.service.port, head, 200, ranges, is_stamped=is_stamped)
-
-    def writes(self, source: Path) -> Job:
-        """Return the job that writes the file *source* onto it, each piece where it stands."""
-        head = WRITE.format(drive=self.uuid, auth=self._auth, more="")
-        ranges = content.pieces(self.size)
-        return Job(self.service.port, head, 204, ranges, body_path=str(source))
-
-    def digest(self) -> str:
-        """Return the SHA-256 of all of it, read through the service."""
-        paths = [
-            f"/drives/{self.uuid}/read/{offset}/{length}"
-            for offset, length in content.pieces(self.size)
-        ]
-        head = {"Authorization": self.service.authorization}
-        return content.digest(content.http_parts(self.service.port, head, paths))
-
-    def destroy(self) -> None:
-        """Destroy it."""
-        self.service.call("POST", f"/drives/{self.uuid}/destroy")

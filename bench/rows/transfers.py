@@ -1,10 +1,15 @@
 """Reads and writes of 4 MiB against nginx."""
 
+from dataclasses import replace
+
 from bench import content
-from bench.contest import TABLE, Contest
+from bench.contest import Contest, Table
+from bench.drive import Drive
+from bench.loads import transfer
 from bench.peers.nginx import Nginx
 from bench.rig import Rig
-from bench.service import Drive
+
+TABLE = Table()
 
 CONNECTIONS = 4
 SAME_BYTES = "both serve the same bytes from memory, sector numbers in them are checked on the way"
@@ -14,12 +19,12 @@ def _reading(rig: Rig, drive: Drive, servers: dict[str, Nginx]) -> Contest:
     def verify() -> str:
         return content.require_same(drive.digest(), rig.source_digest, "the drive read back")
 
-    ours = rig.load("drivebay", drive.reads(is_stamped=True), CONNECTIONS, drive.service.pid)
+    ours = rig.load("drivebay", drive.reads(is_stamped=True), CONNECTIONS, drive.api.pid)
     peers = [
         rig.load(name, server.reads("source.raw", is_stamped=True), CONNECTIONS, server.pid)
         for name, server in servers.items()
     ]
-    return Contest(ours, peers, verify)
+    return Contest(ours, peers, verify=verify)
 
 
 def _writing(rig: Rig, drive: Drive, nginx: Nginx) -> Contest:
@@ -27,9 +32,12 @@ def _writing(rig: Rig, drive: Drive, nginx: Nginx) -> Contest:
         content.require_same(nginx.put_digest(), rig.source_digest, "the files put to nginx")
         return content.require_same(drive.digest(), rig.source_digest, "the drive and nginx' files")
 
-    ours = rig.load("drivebay", drive.writes(rig.source), CONNECTIONS, drive.service.pid)
-    peer = rig.load("nginx PUT", nginx.writes(rig.source), CONNECTIONS, nginx.pid)
-    return Contest(ours, [peer], verify)
+    # Every later PUT replaces a file that is there, as ours overwrites a range.
+    job = nginx.writes(rig.source)
+    rig.once(("put", nginx), lambda: transfer(replace(job, status=201), CONNECTIONS, None))
+    ours = rig.load("drivebay", drive.writes(rig.source), CONNECTIONS, drive.api.pid)
+    peer = rig.load("nginx PUT", job, CONNECTIONS, nginx.pid)
+    return Contest(ours, [peer], verify=verify)
 
 
 def _servers(rig: Rig, *, workers: int, tuned: bool) -> dict[str, Nginx]:
