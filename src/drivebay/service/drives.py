@@ -90,11 +90,18 @@ def create(ctx: Context, caller: UUID, pairs: Mapping[str, str]) -> Record:
     return record(ctx, make(ctx, caller, wanted), caller)
 
 
-def make(ctx: Context, caller: UUID, wanted: Fields) -> Drive:
-    """Make the drive that *wanted* describes; raises as `create` does."""
-    if wanted.size is None:
-        raise InvalidInput(reason="size is missing")
-    drive = _recorded_intent(ctx, caller, wanted, wanted.size)
+def make(
+    ctx: Context,
+    caller: UUID,
+    wanted: Fields,
+    *,
+    require_state: Callable[[Transaction], None] = lambda _: None,
+) -> Drive:
+    """Make the drive that *wanted* describes; raises as `create` does.
+
+    *require_state* may refuse it: after its input, before quota and space.
+    """
+    drive = _recorded_intent(ctx, caller, wanted, require_state)
     try:
         ctx.store_of(drive).create(drive.uuid, stored_size(drive.size, drive.cipher))
     except DrivebayError:
@@ -105,19 +112,24 @@ def make(ctx: Context, caller: UUID, wanted: Fields) -> Drive:
     return access.owned(ctx.rows.drive(drive.uuid), caller, drive.uuid)
 
 
-def _recorded_intent(ctx: Context, caller: UUID, wanted: Fields, size: int) -> Drive:
+def _recorded_intent(
+    ctx: Context, caller: UUID, wanted: Fields, require_state: Callable[[Transaction], None]
+) -> Drive:
+    if wanted.size is None:
+        raise InvalidInput(reason="size is missing")
     uuid = uuid4()
     cipher = wanted.cipher or Cipher.AES_XTS
     wrapped = None if cipher is Cipher.NONE else ctx.keys.master.make_data_key(uuid)[1]
     user_data = fields.merged_user_data({}, wanted.user_data)
     with ctx.catalog.write() as tx:
-        require_quota(tx, caller, drives=1, size_bytes=size)
         domains = placement.domains_of(ctx, tx, caller, wanted.avoid)
+        require_state(tx)
+        require_quota(tx, caller, drives=1, size_bytes=wanted.size)
         drive = Drive(
             uuid=uuid,
             owner=caller,
             name=wanted.name or "",
-            size=size,
+            size=wanted.size,
             cipher=cipher,
             claim_type=wanted.claim_type or ClaimType.EXCLUSIVE,
             readers=wanted.readers or (),

@@ -96,13 +96,17 @@ def _require_imageable(
         raise InvalidInput(reason="a drive cannot be imaged from itself")
     require_idle(to)
     require_sound(to)
-    if origin.imaging is not None and origin.imaging.is_active:
-        raise DriveBusy(drive=source, reason="it is being imaged")
-    if origin.fault or failed_imaging(origin):
-        raise DriveBusy(drive=source, reason="its content cannot be trusted")
+    _require_settled(origin)
     if conversion is Conversion.NONE and origin.size > to.size:
         raise DestinationTooSmall(size=to.size)
     return origin
+
+
+def _require_settled(origin: Drive) -> None:
+    if origin.imaging is not None and origin.imaging.is_active:
+        raise DriveBusy(drive=origin.uuid, reason="it is being imaged")
+    if origin.fault or failed_imaging(origin):
+        raise DriveBusy(drive=origin.uuid, reason="its content cannot be trusted")
 
 
 def clone(
@@ -119,7 +123,11 @@ def clone(
         size = origin.standard.rawsize
     given = {"name": origin.name, "size": str(size), **pairs}
     wanted = fields.for_create(given, defaults={"user": str(caller), "status": "active"})
-    drive = make(ctx, caller, wanted)
+
+    def require_state(tx: Transaction) -> None:
+        _require_settled(access.readable(rows.get(tx, source), caller, source))
+
+    drive = make(ctx, caller, wanted, require_state=require_state)
     try:
         image(ctx, caller, drive.uuid, source, conversion)
     except DrivebayError:

@@ -2,8 +2,9 @@
 
 from uuid import UUID
 
-from drivebay.errors import DrivebayError
+from drivebay.errors import DrivebayError, DriveNotFound
 from drivebay.model import ClaimType, Drive, Job, JobState
+from drivebay.service import access
 from drivebay.service.context import Context
 from drivebay.wire import Record
 
@@ -25,7 +26,7 @@ def record(ctx: Context, drive: Drive, caller: UUID, *, full: bool = False) -> R
     pairs.update({f"user:{key}": value for key, value in drive.user_data.items()})
     optional = {
         "claim:type": "shared" if drive.claim_type is ClaimType.SHARED else "",
-        "claimed": " ".join(_claimed(drive, caller)),
+        "claimed": " ".join(_claimed(ctx, drive, caller)),
         "fault": drive.fault,
         "readers": " ".join(drive.readers),
         "tags": " ".join(drive.tags),
@@ -64,15 +65,24 @@ def is_trusted(ctx: Context, drive: Drive) -> bool:
         return False
 
 
-def _claimed(drive: Drive, caller: UUID) -> list[str]:
+def _claimed(ctx: Context, drive: Drive, caller: UUID) -> list[str]:
     peers = []
     for job in drive.active_jobs:
         peer, owner = job.source, job.source_owner
         if peer == drive.uuid:
             peer, owner = job.drive, job.drive_owner
-        # The owner of the destination named the source, so may see both; others see their own.
-        peers.append(str(peer) if caller in (job.drive_owner, owner) else UNNAMED)
+        # The owner of the destination named the source, so knows both.
+        knows = caller in (job.drive_owner, owner) or _may_know(ctx, caller, peer)
+        peers.append(str(peer) if knows else UNNAMED)
     return list(dict.fromkeys(peers))
+
+
+def _may_know(ctx: Context, caller: UUID, uuid: UUID) -> bool:
+    try:
+        access.readable(ctx.rows.drive(uuid), caller, uuid)
+    except DriveNotFound:
+        return False
+    return True
 
 
 def _imaging(job: Job, *, full: bool) -> Record:
@@ -94,5 +104,5 @@ def _standard(drive: Drive) -> Record:
     if standard.format:
         pairs["format"] = standard.format
     if standard.rawsize is not None:
-        pairs["rawsize"] = standard.rawsize
+        pairs["rawsize"] = str(standard.rawsize)
     return pairs
