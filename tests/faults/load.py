@@ -3,6 +3,7 @@
 import http.client
 import random
 import threading
+import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from live import Answer, Server
 SECTOR = 4096
 PIECE = 4 * 1024 * 1024
 POLL_S = 0.02
+IMAGED_WITHIN_S = 120.0
 
 # What a client sees when the service dies under it.
 GONE = (OSError, http.client.HTTPException)
@@ -152,11 +154,13 @@ class Client:
 
     def wait_until_imaged(self, drive: str) -> dict[str, str]:
         """Wait for the end of an imaging onto or from the drive, and return the record then."""
-        while True:
+        latest = time.monotonic() + IMAGED_WITHIN_S
+        while time.monotonic() < latest:
             info = self.info(drive)
             if info.get("imaging", "failed") == "failed" and "claimed" not in info:
                 return info
             self._pause.wait(POLL_S)
+        raise AssertionError(f"the imaging does not end: {info}")
 
 
 def mixed_sectors(found: bytes, one: bytes, other: bytes) -> list[int]:

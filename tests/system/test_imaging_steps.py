@@ -1,5 +1,6 @@
 """Imaging while it is underway: queue, percentage, claims, refusals, cancelling, restarts."""
 
+import gzip
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -179,6 +180,22 @@ def test_cancelling_a_running_imaging_waits_for_its_end_and_leaves_it_failed(
     stepped.open_gate()
     wait_for(stepped, user, next_one, None)
     assert content_of(stepped, user, next_one) == CONTENT
+
+
+def test_a_stream_that_unpacks_to_very_much_can_be_cancelled_meanwhile(stepped, user):
+    source = made(stepped, user, gzip.compress(b"\1" * (64 * MIB)))
+    drive = stepped.create("size 64M", user=user)
+    image(stepped, user, drive, source, "/gunzip")
+    wait_for(stepped, user, drive, "0%")
+
+    with ThreadPoolExecutor(1) as pool:
+        cancelled = pool.submit(stepped.api, "POST", f"/drives/{drive}/image/cancel", user=user)
+        wait_until(lambda: is_being_cancelled(stepped, drive))
+        stepped.step()
+
+    assert cancelled.result().status == 204
+    assert wait_for(stepped, user, drive, "failed")["imaging:error"] == "cancelled by its owner"
+    assert stepped.api("GET", f"/drives/{drive}/read/60M/4M", user=user).body == bytes(4 * MIB)
 
 
 @pytest.mark.parametrize("way", ["stop", "kill"])

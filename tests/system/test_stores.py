@@ -86,6 +86,7 @@ def test_a_volume_that_is_missing_or_cut_makes_its_drive_inactive(make_server):
 
     assert server.api("GET", f"/drives/{drive}/info").record["status"] == "inactive"
     assert server.api("GET", f"/drives/{drive}/read/0/1").status == 500
+    assert server.api("GET", f"/drives/{cut}/info").record["status"] == "inactive"
     assert server.api("GET", f"/drives/{cut}/read/0/1").status == 500
 
 

@@ -80,7 +80,9 @@ def copy_gunzip(source: Volume, destination: Volume, *, progress: Progress) -> N
     members = _Members()
     for offset, piece in _pieces(source):
         for data in members.unpacked(piece):
-            sink.take(data)
+            # A piece may unpack to a thousand times as much, and whoever cancels waits for it.
+            if sink.take(data):
+                progress(offset)
         progress(offset + len(piece))
         if members.is_over:
             break
@@ -106,14 +108,16 @@ class _Sink:
         self._offset = 0
         self._waiting = bytearray()
 
-    def take(self, data: bytes) -> None:
-        """Take the next part of the stream."""
+    def take(self, data: bytes) -> bool:
+        """Take the next part of the stream; return whether a whole piece was written."""
         if self._offset + len(self._waiting) + len(data) > self._destination.size:
             raise DestinationTooSmall(size=self._destination.size)
         self._waiting += data
+        is_whole = len(self._waiting) >= PIECE
         while len(self._waiting) >= PIECE:
             piece, self._waiting = self._waiting[:PIECE], self._waiting[PIECE:]
             self._put(piece)
+        return is_whole
 
     def end(self) -> None:
         """Write what is waiting."""
