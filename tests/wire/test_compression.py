@@ -22,8 +22,8 @@ GZIP = "Content-Encoding: gzip"
 NOISE = os.urandom(20000)
 GOOD = gzip.compress(NOISE, mtime=0)
 
-BOMB_MEMORY = 40 * MIB
-"""A few pieces of 4 MiB: the body, what it holds, what isal and the allocator keep."""
+BOMB_MEMORY = 20 * MIB
+"""Some pieces of 4 MiB: the body, what it holds, and what the allocator keeps."""
 
 
 def member(flags: int, extra: bytes = b"", *, data: bytes = NOISE) -> bytes:

@@ -207,7 +207,7 @@ CHANGING = [
     ("/drives/{drive}/write", None, 411),
     ("/drives/{nowhere}/write/1", "x", 404),
     ("/drives/{drive}/destroy", "", 204),
-    ("/drives/{failed}/destroy", "x" * 2_000_000, 400),
+    ("/drives/{failed}/destroy", "x" * 3_000_000, 400),
     ("/drives/{nowhere}/destroy", "", 404),
 ]
 

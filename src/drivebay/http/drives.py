@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from typing import Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from starlette.requests import Request
@@ -20,6 +21,9 @@ from drivebay.service import drives, imaging, transfer
 from drivebay.service.context import Context
 from drivebay.units import parse_size
 from drivebay.wire import ErrorWord
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _SHOWN_MAX = 64
 
@@ -104,23 +108,21 @@ class DriveRoutes:
     async def create(self, request: Request) -> Response:
         """POST /drives/create: a new drive of zeros."""
         pairs = _pairs(request, await self._streams.small_body(request))
-        record = await self._streams.call(drives.create, self._ctx, _caller(request), pairs)
+        record = await self._change(drives.create, _caller(request), pairs)
         return replies.one(request.headers, record)
 
     async def set(self, request: Request) -> Response:
         """POST /drives/DRIVE/set: change fields and size."""
         body = await self._streams.small_body(request)
         caller, drive = _caller(request), _drive(request, "drive")
-        record = await self._streams.call(
-            drives.change, self._ctx, caller, drive, lambda: _pairs(request, body)
-        )
+        record = await self._change(drives.change, caller, drive, lambda: _pairs(request, body))
         return replies.one(request.headers, record)
 
     async def destroy(self, request: Request) -> Response:
         """POST /drives/DRIVE/destroy."""
         await self._streams.small_body(request)
         caller, drive = _caller(request), _drive(request, "drive")
-        await self._streams.call(drives.destroy, self._ctx, caller, drive)
+        await self._change(drives.destroy, caller, drive)
         return replies.nothing()
 
     async def image(self, request: Request) -> Response:
@@ -133,14 +135,14 @@ class DriveRoutes:
             self._missing_first(drives.require_readable, caller, source),
         ):
             conversion = _conversion(request)
-        await self._streams.call(imaging.image, self._ctx, caller, drive, source, conversion)
+        await self._change(imaging.image, caller, drive, source, conversion)
         return replies.nothing()
 
     async def cancel(self, request: Request) -> Response:
         """POST /drives/DRIVE/image/cancel: stop imaging of DRIVE."""
         await self._streams.small_body(request)
         caller, drive = _caller(request), _drive(request, "drive")
-        await self._streams.call(imaging.cancel, self._ctx, caller, drive)
+        await self._change(imaging.cancel, caller, drive)
         return replies.nothing()
 
     async def clone(self, request: Request) -> Response:
@@ -149,9 +151,7 @@ class DriveRoutes:
         caller, source = _caller(request), _drive(request, "drive")
         async with self._missing_first(drives.require_readable, caller, source):
             conversion, pairs = _conversion(request), _pairs(request, body)
-        record = await self._streams.call(
-            imaging.clone, self._ctx, caller, source, conversion, pairs
-        )
+        record = await self._change(imaging.clone, caller, source, conversion, pairs)
         return replies.one(request.headers, record)
 
     async def read(self, request: Request) -> ASGIApp:
@@ -167,7 +167,7 @@ class DriveRoutes:
                 await call(transfer.check_read, self._ctx, caller, drive, offset, length)
                 await self._streams.send_head(send, length)
                 return
-            async with self._streams.turn(caller):
+            async with self._streams.transfers.taken(caller):
                 if length > TRANSFER_MAX:
                     await call(transfer.check_read, self._ctx, caller, drive, offset, length)
                 with self._streams.buffer(length) as buffer:
@@ -183,13 +183,15 @@ class DriveRoutes:
         async with self._missing_first(drives.require_owned, caller, drive):
             offset = _size(request, "offset") if "offset" in request.path_params else 0
             length, gzip = _content_length(request), _is_gzip(request)
-        async with streams.turn(caller):
+        async with streams.transfers.taken(caller):
             upload = await streams.call(
                 transfer.Upload, self._ctx, caller, drive, offset, length=length, gzip=gzip
             )
             try:
-                async for piece in streams.pieces(request.scope, request.receive, length):
-                    await streams.call(upload.feed, piece)
+                body = streams.pieces(request.scope, request.receive, length)
+                async with aclosing(body) as pieces:
+                    async for piece in pieces:
+                        await streams.call(upload.feed, piece)
                 await streams.call(upload.finish)
             except (DrivebayError, Refusal) as failure:
                 # WritePastEnd says it itself.
@@ -197,6 +199,17 @@ class DriveRoutes:
                     failure.add_note(f"{upload.in_place} bytes from offset {offset} are in place")
                 raise
         return replies.nothing()
+
+    async def _change(
+        self,
+        function: Callable[Concatenate[Context, UUID, P], T],
+        caller: UUID,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a change of *caller*'s in a thread, when it is their turn."""
+        async with self._streams.changes.taken(caller):
+            return await self._streams.call(function, self._ctx, caller, *args, **kwargs)
 
     @asynccontextmanager
     async def _missing_first(

@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
-from uuid import UUID
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -16,6 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from drivebay.http.connection import Disconnected, Exchange, TooSlow
 from drivebay.http.errors import Refusal, refused
 from drivebay.http.pace import RATE_MIN_BYTES_PER_S
+from drivebay.http.turns import Turns
 from drivebay.model import TRANSFER_MAX
 from drivebay.units import KIB, MIB
 from drivebay.wire import ErrorWord
@@ -23,11 +22,14 @@ from drivebay.wire import ErrorWord
 P = ParamSpec("P")
 T = TypeVar("T")
 
-PAIRS_MAX = 1 * MIB
+PAIRS_MAX = 2 * MIB
 """The longest KEY VALUE or JSON body."""
 
 # Enough for the disks to be busy and few enough to be bounded: a thread holds one transfer.
 THREADS = 32
+
+# A change may wait for transfers in flight to end, and holds a thread meanwhile.
+_CHANGES_PER_USER = 8
 
 # What a caller may leave unread of a body that we do not want, before we hang up.
 _IGNORED_BODY_MAX = 64 * KIB
@@ -36,18 +38,19 @@ _IGNORED_BODY_MAX = 64 * KIB
 # of a new one takes longer than to encrypt it.
 _BUFFERS_KEPT = 4
 
-Body = AsyncIterator[memoryview]
+Body = AsyncGenerator[memoryview]
 
 
 class Streams:
-    """One worker's threads and its users' transfers in flight."""
+    """One worker's threads, its buffers, and what its users have in flight."""
 
     def __init__(self, *, stall_timeout_s: float, transfers_per_user: int) -> None:
         """Make the pool; its threads start when they are needed."""
         self.stall_timeout_s = stall_timeout_s
-        self._per_user = transfers_per_user
+        self.transfers = Turns("transfers", per_user=transfers_per_user, wait_s=stall_timeout_s)
+        # Apart from the transfers, which callers can hold for as long as they dawdle.
+        self.changes = Turns("changes", per_user=_CHANGES_PER_USER, wait_s=stall_timeout_s)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="drivebay")
-        self._turns: OrderedDict[UUID, asyncio.Semaphore] = OrderedDict()
         self._buffers: list[bytearray] = []
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -63,37 +66,6 @@ class Streams:
             # The thread works in the task's buffer, which another one gets when this one ends.
             await _ended(future)
             raise
-
-    @asynccontextmanager
-    async def turn(self, user: UUID) -> AsyncIterator[None]:
-        """Wait until *user* has fewer transfers in flight than allowed, and hold one.
-
-        Raises:
-            Refusal: none ended in time.
-        """
-        semaphore = self._turns.setdefault(user, asyncio.Semaphore(self._per_user))
-        self._turns.move_to_end(user)
-        if semaphore.locked():
-            try:
-                async with asyncio.timeout(self.stall_timeout_s):
-                    await semaphore.acquire()
-            except TimeoutError as error:
-                sentence = f"{self._per_user} transfers of yours are in flight; let some end first"
-                raise Refusal(409, ErrorWord.BUSY, sentence) from error
-        else:
-            await semaphore.acquire()
-        try:
-            yield
-        finally:
-            semaphore.release()
-            self._forget_idle()
-
-    def _forget_idle(self) -> None:
-        while len(self._turns) > 1024:
-            user, semaphore = next(iter(self._turns.items()))
-            if semaphore._value != self._per_user:  # noqa: SLF001 - there is no public count
-                break
-            del self._turns[user]
 
     @contextmanager
     def buffer(self, length: int) -> Iterator[memoryview]:
@@ -145,7 +117,7 @@ class Streams:
             try:
                 await exchange.fill(piece, stall_s=self.stall_timeout_s, within_s=within_s)
             except TooSlow as error:
-                raise refused(408, "the body came too slowly") from error
+                raise _too_slow() from error
             except Disconnected as error:
                 raise refused(400, "the connection ended before the body did") from error
             left -= len(piece)
@@ -179,8 +151,7 @@ class Streams:
                 async with asyncio.timeout(min(self.stall_timeout_s, left_s)):
                     message = await receive()
             except TimeoutError as error:
-                sentence = "the body came too slowly"
-                raise Refusal(408, ErrorWord.USAGE, sentence, {"Connection": "close"}) from error
+                raise _too_slow() from error
             if message["type"] == "http.disconnect":
                 raise refused(400, "the connection ended before the body did")
             if body := message.get("body", b""):
@@ -222,6 +193,11 @@ class Streams:
     def close(self) -> None:
         """Wait for the threads and end them."""
         self._pool.shutdown(wait=True)
+
+
+def _too_slow() -> Refusal:
+    # What is left of the body is not waited for a second time.
+    return Refusal(408, ErrorWord.USAGE, "the body came too slowly", {"Connection": "close"})
 
 
 async def _ended(future: "asyncio.Future[T]") -> None:

@@ -1,5 +1,6 @@
 """Gzip bodies: one member, checked, in pieces of bounded size."""
 
+import itertools
 from collections.abc import Iterator
 
 from drivebay.errors import InvalidInput
@@ -10,6 +11,9 @@ from drivebay.units import KIB
 # Deflate gives output at least every few hundred bytes of input once its header is over; a header
 # may carry names and comments.  Past this much input without output the body is not a drive's.
 _SILENT_INPUT_MAX = 64 * KIB
+
+# What goes through isal at once, either way: it keeps copies of what it was given and makes.
+_STEP = 256 * KIB
 
 _GZIP = bytes.fromhex("1f8b08")
 _RESERVED_FLAGS = 0xE0
@@ -34,8 +38,9 @@ class Inflater:
         """
         # Apart, so that what is refused does not depend on how the input is cut.
         early = max(0, _SILENT_INPUT_MAX - self._taken)
-        for part in (data[:early], data[early:]):
-            yield from self._pieces(part)
+        cuts = [0, early, *range(early + _STEP, len(data), _STEP), len(data)]
+        for start, stop in itertools.pairwise(cuts):
+            yield from self._pieces(data[start:stop])
 
     def _pieces(self, data: memoryview) -> Iterator[bytearray]:
         self._check_head(data)
@@ -69,7 +74,7 @@ class Inflater:
     def _inflate(self, data: memoryview | bytes) -> bytes:
         room = TRANSFER_MAX - len(self._piece) % TRANSFER_MAX
         try:
-            more = self._inner.unpack(data, room)
+            more = self._inner.unpack(data, min(room, _STEP))
         except Damaged as error:
             raise InvalidInput(reason=f"the body is not a sound gzip stream: {error}") from error
         self._given += len(more)

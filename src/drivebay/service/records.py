@@ -5,7 +5,7 @@ from uuid import UUID
 from drivebay.errors import DrivebayError, DriveNotFound
 from drivebay.model import ClaimType, Drive, Job, JobState
 from drivebay.service import access
-from drivebay.service.context import Context
+from drivebay.service.context import Context, stored_size
 from drivebay.wire import Record
 
 UNNAMED = "00000000-0000-0000-0000-000000000000"
@@ -60,7 +60,7 @@ def is_trusted(ctx: Context, drive: Drive) -> bool:
         return False
     store = ctx.stores.get(drive.store)
     try:
-        return store is not None and store.has(drive.uuid)
+        return store is not None and store.has(drive.uuid, stored_size(drive.size, drive.cipher))
     except DrivebayError:
         return False
 

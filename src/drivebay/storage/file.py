@@ -273,11 +273,12 @@ class FileStore:
         self._seen = (found.st_dev, found.st_ino) if is_ours else None
         return is_ours
 
-    def has(self, uuid: UUID) -> bool:
+    def has(self, uuid: UUID, size: int = 0) -> bool:
         try:
-            return self.is_reachable() and stat.S_ISREG(self._file(uuid).lstat().st_mode)
+            found = self._file(uuid).lstat()
         except OSError:
             return False
+        return stat.S_ISREG(found.st_mode) and found.st_size >= size and self.is_reachable()
 
     def create(self, uuid: UUID, size: int) -> None:
         path = self._file(uuid)

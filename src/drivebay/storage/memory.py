@@ -199,8 +199,8 @@ class MemoryStore:
     def is_reachable(self) -> bool:
         return True
 
-    def has(self, uuid: UUID) -> bool:
-        return uuid in self._volumes
+    def has(self, uuid: UUID, size: int = 0) -> bool:
+        return uuid in self._volumes and self._volumes[uuid].size >= size
 
     def create(self, uuid: UUID, size: int) -> None:
         if uuid in self._volumes:

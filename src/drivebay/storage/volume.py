@@ -128,8 +128,8 @@ class Store(Protocol):
     def is_reachable(self) -> bool:
         """Whether the store answers and is the one that was set up under this name."""
 
-    def has(self, uuid: UUID) -> bool:
-        """Whether the store is reachable and holds a sound-looking volume *uuid*."""
+    def has(self, uuid: UUID, size: int = 0) -> bool:
+        """Whether the store is reachable and holds a volume *uuid* of at least *size* bytes."""
 
     def create(self, uuid: UUID, size: int) -> None:
         """Make a volume of zeros, durably.
