@@ -10,7 +10,8 @@ import pytest
 
 from cli.front import Front
 from cli.proxy import Proxy
-from cli.runner import Cli
+from cli.runner import Cli, Run
+from drivebay.cli.main import main
 from drivebay.units import MIB
 from live import COMMAND
 
@@ -19,6 +20,25 @@ from live import COMMAND
 def cli(server, owner, tmp_path: Path) -> Cli:
     """The command line for a fresh user of the shared service, in an empty folder."""
     return Cli(server, owner, tmp_path)
+
+
+@pytest.fixture
+def inside(cli: Cli, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run commands in this process, for the many that are refused before they do anything."""
+
+    def run(*words: str, **env: str | None) -> Run:
+        with monkeypatch.context() as patch:
+            patch.chdir(cli.folder)
+            for name in {*os.environ} - {*cli.environment(env)}:
+                patch.delenv(name)
+            for name, value in cli.environment(env).items():
+                patch.setenv(name, value)
+            capfd.readouterr()
+            status = main(words)
+        out, err = capfd.readouterr()
+        return Run(int(status), out.encode(), err)
+
+    return run
 
 
 @pytest.fixture

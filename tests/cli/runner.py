@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from drivebay.model import TRANSFER_MAX
 from live import Credentials, Server
 
 ENDS_WITHIN_S = 60
@@ -120,12 +121,34 @@ class Cli:
         """Start it on a pseudo-terminal, for a test that watches it run."""
         return Terminal(self, words, self.environment(env), piped_out=False)
 
-    def create(self, name: str, size: str = "1M", *options: str) -> str:
-        """Make a drive and return its uuid."""
-        return self.ok("create", "--name", name, "--size", size, *options).text.strip()
+    def create(self, name: str, size: str = "1M", *lines: str) -> str:
+        """Make a drive, past the command line, and return its uuid."""
+        text = "\n".join([f"name {name}", f"size {size}", *lines])
+        return self.server.create(text, user=self.user)
+
+    def filled(self, name: str, data: bytes) -> str:
+        """Make a drive that holds *data*, past the command line, and return its uuid."""
+        drive = self.create(name, str(len(data)))
+        answer = self.server.api("POST", f"/drives/{drive}/write", data, user=self.user)
+        assert answer.status == 204, answer
+        return drive
 
     def info(self, drive: str) -> dict[str, Any]:
-        return self.ok("show", drive, "--json").json
+        """Return the record of the user's drive of that uuid or name, past the command line."""
+        wanted = {"Accept": "application/json"}
+        answer = self.server.api("GET", "/drives/info/full", user=self.user, headers=wanted)
+        (record,) = (r for r in json.loads(answer.body) if drive in {r["drive"], r["name"]})
+        return record
+
+    def content(self, drive: str) -> bytes:
+        """Return the whole of a drive, past the command line."""
+        record = self.info(drive)
+        pieces = []
+        for start in range(0, record["size"], TRANSFER_MAX):
+            length = min(TRANSFER_MAX, record["size"] - start)
+            path = f"/drives/{record['drive']}/read/{start}/{length}"
+            pieces.append(self.server.api("GET", path, user=self.user).body)
+        return b"".join(pieces)
 
 
 class Terminal:

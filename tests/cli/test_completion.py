@@ -2,14 +2,16 @@
 
 import json
 import shlex
+import subprocess
 
 import pytest
 
 from cli.runner import Cli
+from live import COMMAND
 
 # What bash does at the tab key: it sets the words, calls the function, and takes its answers.
 _PRESS_TAB = """
-source <(drivebay completion bash)
+source completion.bash
 complete -p drivebay > /dev/null || exit 9
 COMP_WORDS=({words})
 COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ))
@@ -19,9 +21,18 @@ cat complaints >&2
 """
 
 
+@pytest.fixture(scope="module")
+def script() -> str:
+    """What `drivebay completion bash` prints."""
+    words = [*COMMAND, "completion", "bash"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.fixture
-def complete(bash):
+def complete(cli: Cli, bash, script: str):
     """Press tab behind the last of some words, and return what is offered."""
+
+    (cli.folder / "completion.bash").write_text(script)
 
     def press(*words: str, **env: str) -> list[str]:
         script = _PRESS_TAB.format(words=shlex.join(["drivebay", *words]))

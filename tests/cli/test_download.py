@@ -28,7 +28,7 @@ def namespace() -> list[str]:
 @pytest.fixture
 def drive(cli: Cli, image: Path) -> str:
     """A drive with the content of *image*."""
-    return cli.ok("upload", image.name, "--name", "web", "-q").text.strip()
+    return cli.filled("web", image.read_bytes())
 
 
 def _refused_at(offset: int):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from cli.runner import Cli
+from drivebay.model import EVERYONE
 
 GONE = "0012e24a-6eae-4279-9912-3432f698cec8"
 
@@ -48,7 +49,7 @@ def test_create_finds_the_drives_to_avoid_by_name(cli: Cli):
 
 
 def test_list_in_a_pipe_is_tabs_without_a_header_and_whole_bytes(cli: Cli):
-    web = cli.create("web", "2M", "--tag", "prod", "--tag", "x")
+    web = cli.create("web", "2M", "tags prod x")
     db = cli.create("db", "1025")
 
     run = cli.ok("list")
@@ -58,7 +59,7 @@ def test_list_in_a_pipe_is_tabs_without_a_header_and_whole_bytes(cli: Cli):
 
 
 def test_list_keeps_to_a_tag_and_to_json(cli: Cli):
-    web = cli.create("web", "2M", "--tag", "prod")
+    web = cli.create("web", "2M", "tags prod")
     cli.create("db")
 
     (record,) = cli.ok("list", "--tag", "prod", "--json").json
@@ -96,7 +97,7 @@ def test_a_name_that_two_drives_have_names_neither(cli: Cli):
 
 
 def test_set_changes_what_is_given_and_leaves_the_rest(cli: Cli):
-    web = cli.create("web", "2M", "--tag", "a", "--user-data", "k=v", "--reader", "all")
+    web = cli.create("web", "2M", "tags a", "user:k v", f"readers {EVERYONE}")
 
     run = cli.ok("set", "web", "--name", "www", "--size", "3M", "--user-data", "k=", "--no-readers")
 

@@ -14,7 +14,7 @@ from drivebay.units import MIB
 
 @pytest.fixture
 def source(cli: Cli, image: Path) -> str:
-    return cli.ok("upload", image.name, "--name", "golden", "-q").text.strip()
+    return cli.filled("golden", image.read_bytes())
 
 
 def test_image_copies_and_waits_for_the_end(cli: Cli, source: str, image: Path):
@@ -24,7 +24,7 @@ def test_image_copies_and_waits_for_the_end(cli: Cli, source: str, image: Path):
 
     assert (run.out, run.err) == (b"", 'imaged drive "web"\n')
     data = image.read_bytes()
-    assert cli.ok("download", drive, "-").out == data + bytes(32 * MIB - len(data))
+    assert cli.content(drive) == data + bytes(32 * MIB - len(data))
 
 
 def test_gzip_and_gunzip_go_there_and_back(cli: Cli, source: str, image: Path):
@@ -34,10 +34,10 @@ def test_gzip_and_gunzip_go_there_and_back(cli: Cli, source: str, image: Path):
     cli.ok("image", "web.gz", "golden", "--gzip")
     cli.ok("image", "web", "web.gz", "--gunzip")
 
-    packed = cli.ok("download", "web.gz", "-").out.rstrip(b"\0")
+    packed = cli.content("web.gz").rstrip(b"\0")
     # The stream's own end may be zeros, too.
     assert gzip.decompress(packed + bytes(4)) == image.read_bytes()
-    assert cli.ok("download", "web", "-").out == image.read_bytes()
+    assert cli.content("web") == image.read_bytes()
 
 
 def test_no_wait_ends_at_once_and_show_tells_how_far(cli: Cli, source: str):

@@ -146,10 +146,12 @@ class TestUsers:
             (["add", "\udcff"], 2, "NAME is up to 255 characters that can be printed"),
         ],
     )
-    def test_what_cannot_be_done_is_said(self, alone: Cli, words, status: int, sentence: str):
+    def test_what_cannot_be_done_is_said(
+        self, alone: Cli, inside, words, status: int, sentence: str
+    ):
         before = _add_twins(alone)
 
-        run = alone("user", *words)
+        run = inside("user", *words)
 
         assert (run.status, run.out) == (status, b"")
         assert sentence in run.err
@@ -158,15 +160,15 @@ class TestUsers:
 
 class TestFolders:
     @pytest.mark.parametrize("command", [["user", "list"], ["standard", "list"], ["fault", "list"]])
-    def test_a_folder_that_is_none_is_not_made(self, alone: Cli, command: list[str]):
-        run = alone(*command)
+    def test_a_folder_that_is_none_is_not_made(self, alone: Cli, inside, command: list[str]):
+        run = inside(*command)
 
         assert run.status == 3
         assert f"{alone.folder}/data is no data folder" in run.err
         assert not (alone.folder / "data").exists()
 
-    def test_a_folder_that_cannot_be_made_is_a_sentence(self, alone: Cli):
-        run = alone("user", "add", "--data", "/dev/null/x")
+    def test_a_folder_that_cannot_be_made_is_a_sentence(self, inside):
+        run = inside("user", "add", "--data", "/dev/null/x")
 
         assert run.status == 1
         assert "the data folder /dev/null/x cannot be made" in run.err
@@ -206,12 +208,12 @@ class TestFolders:
         ],
     )
     def test_a_configuration_that_is_unsound_is_refused(
-        self, cli: Cli, text: str | None, sentence: str
+        self, cli: Cli, inside, text: str | None, sentence: str
     ):
         if text is not None:
             (cli.folder / "serve.toml").write_text(text)
 
-        run = cli("user", "list", "--config", "serve.toml")
+        run = inside("user", "list", "--config", "serve.toml")
 
         assert run.status == 2
         assert sentence in run.err
@@ -267,8 +269,10 @@ class TestStandardDrives:
             (["add", GONE, "--media", "tape"], 2, "'tape' is not one of 'disk', 'cdrom'"),
         ],
     )
-    def test_what_cannot_be_done_is_said(self, operator: Cli, words, status: int, sentence: str):
-        run = operator("standard", *words)
+    def test_what_cannot_be_done_is_said(
+        self, operator: Cli, inside, words, status: int, sentence: str
+    ):
+        run = inside("standard", *words)
 
         assert (run.status, run.out) == (status, b"")
         assert sentence in run.err
@@ -302,8 +306,8 @@ class TestFaults:
         assert operator.ok("fault", "list").out == b""
 
     @pytest.mark.parametrize(("drive", "status"), [("web", 2), (GONE, 3)])
-    def test_what_cannot_be_cleared_is_said(self, operator: Cli, drive: str, status: int):
-        assert operator("fault", "clear", drive).status == status
+    def test_what_cannot_be_cleared_is_said(self, operator: Cli, inside, drive: str, status: int):
+        assert inside("fault", "clear", drive).status == status
 
 
 class TestServe:
@@ -345,9 +349,9 @@ class TestServe:
         ],
     )
     def test_a_value_that_cannot_be_used_is_named(
-        self, alone: Cli, option: str, value: str, sentence: str
+        self, alone: Cli, inside, option: str, value: str, sentence: str
     ):
-        run = alone("serve", option, value)
+        run = inside("serve", option, value)
 
         assert (run.status, run.out) == (2, b"")
         assert sentence in run.err

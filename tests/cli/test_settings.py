@@ -134,11 +134,11 @@ def test_the_variables_of_the_elastichosts_tools_are_understood(cli: Cli):
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_and_its_secret_is_not_shown(
-    cli: Cli, env: dict[str, str], sentence: str
+    inside, env: dict[str, str], sentence: str
 ):
     cleared = {"DRIVEBAY_TOKEN": None} if "DRIVEBAY_URL" not in env else {}
 
-    run = cli("list", "-v", "--debug", **{**cleared, **env})
+    run = inside("list", "-v", "--debug", **{**cleared, **env})
 
     assert run.status == 2
     assert sentence in run.err
@@ -156,13 +156,13 @@ def test_a_setting_that_cannot_be_used_is_named_and_its_secret_is_not_shown(
     ],
 )
 def test_a_configuration_that_is_unsound_is_refused(
-    cli: Cli, config: Path, mode: int, text: str | None, sentence: str
+    config: Path, inside, mode: int, text: str | None, sentence: str
 ):
     if text is not None:
         config.write_text(text)
     config.chmod(mode)
 
-    run = cli("list", **UNSET)
+    run = inside("list", **UNSET)
 
     assert run.status == 2
     assert sentence in run.err

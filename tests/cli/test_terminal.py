@@ -12,7 +12,7 @@ from drivebay.cli.progress import Bar
 
 
 def test_list_on_a_terminal_is_an_aligned_table_with_a_bold_header(cli: Cli):
-    web = cli.create("web", "12M", "--tag", "prod")
+    web = cli.create("web", "12M", "tags prod")
     db = cli.create("database", "1500")
 
     run = cli.terminal("list")

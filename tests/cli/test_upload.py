@@ -16,10 +16,6 @@ from drivebay.units import KIB, MIB
 PIECE = 4 * MIB
 
 
-def _content(cli: Cli, drive: str) -> bytes:
-    return cli.ok("download", drive, "-").out
-
-
 def _failing(offset: int, times: int = 1_000_000):
     """Return a lie that refuses the piece at *offset* so many times."""
     left = itertools.count(times, -1)
@@ -38,7 +34,7 @@ def test_pieces_of_4_mib_go_out_and_those_of_zeros_stay(cli: Cli, front: Front, 
     assert front.offsets("read") == [0, PIECE, 2 * PIECE, 5 * PIECE]
     assert [call.path.split("/")[5] for call in front.made("read")][-1] == str(2 * MIB + 5)
     assert "verified; 8 MiB of zeros not sent" in run.err
-    assert _content(cli, run.text.strip()) == image.read_bytes()
+    assert cli.content(run.text.strip()) == image.read_bytes()
 
 
 def test_a_piece_is_packed_only_where_it_pays(cli: Cli, front: Front, image: Path):
@@ -159,7 +155,7 @@ def test_a_failed_piece_is_named_and_the_command_that_resumes_works(
     resumed = cli.ok(*run.resume)
     # The drive is not known to be all zeros any more, so they are sent.
     assert front.offsets("write") == [n * PIECE for n in (2, 3, 4, 5)]
-    assert _content(cli, resumed.text.strip()) == image.read_bytes()
+    assert cli.content(resumed.text.strip()) == image.read_bytes()
     # What the first run has sent is read back too.
     assert front.offsets("read") == [n * PIECE for n in range(6)]
 
@@ -170,7 +166,7 @@ def test_a_piece_that_fails_once_is_sent_again(cli: Cli, front: Front, image: Pa
     run = cli.ok("upload", image.name, "--url", front.url)
 
     assert front.offsets("write").count(PIECE) == 2
-    assert _content(cli, run.text.strip()) == image.read_bytes()
+    assert cli.content(run.text.strip()) == image.read_bytes()
 
 
 def test_connections_that_break_are_made_again(cli: Cli, proxy: Proxy, image: Path):
@@ -179,7 +175,7 @@ def test_connections_that_break_are_made_again(cli: Cli, proxy: Proxy, image: Pa
     run = cli.ok("upload", image.name, "--url", proxy.url)
 
     assert proxy.rules["up"].times == 0
-    assert _content(cli, run.text.strip()) == image.read_bytes()
+    assert cli.content(run.text.strip()) == image.read_bytes()
 
 
 def test_without_retries_a_broken_connection_is_temporary(cli: Cli, proxy: Proxy, image: Path):
@@ -190,7 +186,7 @@ def test_without_retries_a_broken_connection_is_temporary(cli: Cli, proxy: Proxy
     assert run.status == 5
     assert "lost the connection to" in run.err
     proxy.rules.clear()
-    assert _content(cli, cli.ok(*run.resume).text.strip()) == image.read_bytes()
+    assert cli.content(cli.ok(*run.resume).text.strip()) == image.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["disk 1.img", "-n", "it's\n\x1b[31m.img", "\u202eimg.exe"])
@@ -212,7 +208,7 @@ def test_the_command_that_resumes_works_in_a_shell_whatever_the_file_is_called(
     assert run.status == 130
     assert line.isprintable()
     assert resumed.returncode == 0, resumed
-    assert _content(cli, resumed.stdout.strip()) == (cli.folder / name).read_bytes()
+    assert cli.content(resumed.stdout.strip()) == (cli.folder / name).read_bytes()
 
 
 def test_verification_catches_a_service_that_stores_something_else(
@@ -278,7 +274,7 @@ def test_a_pipe_of_the_announced_length_is_uploaded(cli: Cli, image: Path):
     drive = cli.ok("upload", "-", "--size", str(len(data)), stdin=data).text.strip()
 
     assert cli.info(drive)["name"] == "stdin"
-    assert _content(cli, drive) == data
+    assert cli.content(drive) == data
 
 
 @pytest.mark.parametrize(
@@ -306,13 +302,13 @@ def test_a_pipe_resumes_when_it_is_piped_again(cli: Cli, front: Front, image: Pa
     resumed = cli.ok(*run.resume, stdin=data)
 
     assert run.status == 1
-    assert _content(cli, resumed.text.strip()) == data
+    assert cli.content(resumed.text.strip()) == data
 
 
 def test_a_file_on_stdin_needs_no_size(cli: Cli, image: Path):
     drive = cli.ok("upload", "-", "--name", "web", stdin=image).text.strip()
 
-    assert _content(cli, drive) == image.read_bytes()
+    assert cli.content(drive) == image.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -355,7 +351,7 @@ def test_a_drive_is_overwritten_with_zeros_too(cli: Cli, image: Path):
     assert refused.status == 2
     assert f'not without a yes: overwrite drive "web" ({drive})' in refused.err
     assert run.text.strip() == drive
-    assert _content(cli, drive) == data + b"\xff" * (32 * MIB - len(data))
+    assert cli.content(drive) == data + b"\xff" * (32 * MIB - len(data))
 
 
 def test_overwriting_asks_for_the_name_on_a_terminal(cli: Cli, image: Path):
