@@ -40,9 +40,16 @@ def _listing(name: str, **more: object) -> Callable:
     return lie
 
 
+_TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
 def _is_harmless(text: str, lines: int) -> bool:
-    bad = {"Cc", "Zl", "Zp"}
-    found = [c for c in text if unicodedata.category(c) in bad or "\u202a" <= c <= "\u2069"]
+    found = [
+        character
+        for character in text
+        if unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"}
+        or unicodedata.bidirectional(character) in _TURNING
+    ]
     return found.count("\n") == len(found) == lines
 
 
