@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from bench import machine, report
+from bench import machine, page, report
 from bench.contest import BenchFailed, Pace, Result, Row, hold
 from bench.processes import program
 from bench.rig import Rig
@@ -40,6 +40,7 @@ class Options:
     data_dir: Path
     disk_dir: Path
     json_path: Path | None
+    publish: bool
 
     @property
     def pace(self) -> Pace:
@@ -104,12 +105,13 @@ def _hint(results: list[Result]) -> str:
     help="Where the data on a disk lie.",
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the run here.")
+@click.option("--publish", is_flag=True, help="Write it into docs/benchmarks.md, with plots.")
 def main(**given: Any) -> None:
     """Measure drivebay against its neighbours, all on this machine, in turn."""
     options = Options(**given)
     console = Console()
     if not console.is_terminal:
-        console = Console(width=report.WIDTH)
+        console = Console(width=report.WIDTH + 20)
     facts = machine.describe(options.data_dir, options.disk_dir)
     rows = _chosen(options.only, is_quick=options.quick)
     with Rig(options.data_dir, options.disk_dir, options.pace, GIB) as rig:
@@ -117,8 +119,11 @@ def main(**given: Any) -> None:
     report.show(results, console)
     if hint := _hint(results):
         console.print(f"missing programs: {hint}")
+    made = report.document(results, options.pace, facts)
     if options.json_path:
-        report.write(options.json_path, report.document(results, options.pace, facts))
+        report.write(options.json_path, made)
+    if options.publish:
+        page.publish(made)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from rich.text import Text
 from bench.contest import Pace, Result
 from bench.stats import Series, Spread
 
-WIDTH = 150
+WIDTH = 140
 HEADINGS = ("row", "ratio", "floor / goal", "verdict", "drivebay", "peer", "unit", "against")
+EXTRA = ("drivebay", "peer", "unit")
 NUMBERS = ("ratio", "floor / goal", "drivebay", "peer")
 STYLES = {"goal": "green", "floor": "yellow", "missing": "magenta"}
 
@@ -39,37 +40,48 @@ def bounds(result: Result) -> str:
 
 
 def outcome(result: Result) -> str:
-    """Return the ratio with its spread, or why there is none."""
+    """Return the ratio with its spread, or the value of a limit, or why there is none."""
     if result.measured is not None:
-        return spread(result.measured)
+        unit = f" {result.row.unit}" if result.row.is_limit else ""
+        return spread(result.measured) + unit
     return f"needs {', '.join(result.missing)}" if result.missing else "see below"
 
 
-def table(results: Sequence[Result]) -> Table:
-    """Return the rows, ratios first."""
+def table(results: Sequence[Result], width: int) -> Table:
+    """Return the rows, ratios first; a narrow terminal gets fewer columns."""
     made = Table(
         title="median (least..most) by round; ratio = drivebay / peer", box=box.SIMPLE_HEAD
     )
-    for heading in HEADINGS:
-        made.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
-    for result in results:
-        verdict = Text(result.verdict, style=STYLES.get(result.verdict, "red"))
-        made.add_row(
-            result.row.key,
-            outcome(result),
-            bounds(result),
-            verdict,
-            spread(result.ours.spread) if result.ours else "",
-            spread(result.peer.spread) if result.peer else "",
-            result.row.unit,
-            result.peer.name if result.peer else result.row.against,
+    headings = HEADINGS if width >= WIDTH else tuple(one for one in HEADINGS if one not in EXTRA)
+    for heading in headings:
+        made.add_column(
+            heading,
+            justify="right" if heading in NUMBERS else "left",
+            no_wrap=heading != "against",
         )
+    for result in results:
+        cells = _cells(result)
+        made.add_row(*(cells[heading] for heading in headings))
     return made
+
+
+def _cells(result: Result) -> dict[str, str | Text]:
+    peer = result.peer
+    return {
+        "row": result.row.key,
+        "ratio": outcome(result),
+        "floor / goal": bounds(result),
+        "verdict": Text(result.verdict, style=STYLES.get(result.verdict, "red")),
+        "drivebay": spread(result.ours.spread) if result.ours else "",
+        "peer": spread(peer.spread) if peer else "",
+        "unit": result.row.unit,
+        "against": peer.name if peer else result.row.against,
+    }
 
 
 def show(results: Sequence[Result], console: Console) -> None:
     """Print the table, what was seen beside the values, and what is missing."""
-    console.print(table(results))
+    console.print(table(results, console.width))
     for result in results:
         for series in result.series:
             if series.details or series in result.also:

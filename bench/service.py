@@ -13,10 +13,13 @@ from bench.processes import Process, run
 
 
 class Service(AbstractContextManager["Service"]):
-    """`drivebay serve` on a folder of its own, with its first user; all settings are defaults."""
+    """`drivebay serve` on a folder of its own, with its first user; all settings are defaults.
+
+    A later start on the same *folder* finds the drives that are there.
+    """
 
     def __init__(self, folder: Path, workers: int | None) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.workers = workers
         self._env = {

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bench import content
@@ -102,15 +103,17 @@ def _busy(job: Job, pid: int, seconds: float) -> int:
     return most
 
 
-def _growth(rig: Rig, source: Path, reach: Callable[[Drive], int]) -> float:
-    """Return by how much a fresh service grows for each request in flight, in MiB."""
-    with Service(rig.folder("flight"), None) as service:
-        drive = service.filled(source)
-        # What the first requests bring in stays, and is not theirs alone.
+def _growth(folder: Path, filled: Drive, reach: Callable[[Drive], int]) -> float:
+    """Return by how much a service that was just started grows for each request, in MiB."""
+    with Service(folder, None) as service:
         before = settled(service.pid)
-        grown = reach(drive) - before
-        drive.destroy()
+        grown = reach(replace(filled, api=service.api)) - before
     return grown / IN_FLIGHT / content.MIB
+
+
+def _filled(folder: Path, source: Path) -> Drive:
+    with Service(folder, None) as service:
+        return service.filled(source)
 
 
 @TABLE.row(
@@ -126,19 +129,19 @@ def _growth(rig: Rig, source: Path, reach: Callable[[Drive], int]) -> float:
     "read or write at full speed",
 )
 def memory_flight(rig: Rig) -> Contest:
-    """Each of the four on a service of its own, so that none profits from what another left."""
-    source = rig.once(
-        "flight source", lambda: content.stamped(rig.memory / "flight.raw", DRIVE_BYTES)
-    )
+    """Each of the four after a start of its own, so that none profits from what another left."""
+    source = content.stamped(rig.memory / "flight.raw", DRIVE_BYTES)
+    folder = rig.folder("flight")
+    drive = _filled(folder, source)
 
     def measure(seconds: float) -> Sample:
         grown = {
-            "stalled_reads": lambda drive: _stalled(drive.reads(), None, drive.api.pid),
-            "stalled_writes": lambda drive: _stalled(drive.writes(source), source, drive.api.pid),
-            "busy_reads": lambda drive: _busy(drive.reads(), drive.api.pid, seconds),
-            "busy_writes": lambda drive: _busy(drive.writes(source), drive.api.pid, seconds),
+            "stalled_reads": lambda used: _stalled(used.reads(), None, used.api.pid),
+            "stalled_writes": lambda used: _stalled(used.writes(source), source, used.api.pid),
+            "busy_reads": lambda used: _busy(used.reads(), used.api.pid, seconds),
+            "busy_writes": lambda used: _busy(used.writes(source), used.api.pid, seconds),
         }
-        found = {name: _growth(rig, source, reach) for name, reach in grown.items()}
+        found = {name: _growth(folder, drive, reach) for name, reach in grown.items()}
         return Sample(max(found.values()), found)
 
     return Contest(Side("drivebay", measure))

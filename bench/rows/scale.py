@@ -5,10 +5,11 @@ import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import partial
 
 from bench import content
-from bench.contest import Contest, Side, Table
+from bench.contest import BenchFailed, Contest, Side, Table
 from bench.drive import Drive
 from bench.rig import Rig
 from bench.rows.imaging import spread_drive
@@ -25,8 +26,6 @@ MANY = 10_000
 MAKERS = 8
 WRITE_BYTES = 4096
 DRIVE_BYTES = 1 << 20
-
-Measure = Callable[[], float]
 
 
 def rate(seconds: float, count: int = 1) -> Sample:
@@ -106,7 +105,7 @@ _size_row("size-image", "image", Sized.image)
 _size_row("size-destroy", "destroy", Sized.destroy)
 
 
-class Crowd:
+class Crowd(AbstractContextManager["Crowd"]):
     """A service with *count* small drives; the first ten are worked on, or any of them."""
 
     def __init__(self, rig: Rig, count: int) -> None:
@@ -115,7 +114,7 @@ class Crowd:
         with ThreadPoolExecutor(MAKERS) as pool:
             self._drives = list(pool.map(self._service.create, [DRIVE_BYTES] * count))
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop the service."""
         self._service.__exit__()
 
@@ -157,9 +156,15 @@ class Crowd:
         return rate(taken, count)
 
     def verify(self) -> str:
-        """Count the drives."""
+        """Count the drives.
+
+        Raises:
+            BenchFailed: there are more or fewer.
+        """
         count = len(self._service.api.call("GET", "/drives/list").split())
-        return content.require_same(str(count), str(len(self._drives)), f"a list of {count} drives")
+        if count != len(self._drives):
+            raise BenchFailed(f"{count} drives are listed of {len(self._drives)}")
+        return f"{count} drives are listed"
 
 
 def _crowds(

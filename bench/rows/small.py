@@ -13,14 +13,14 @@ LENGTH = 4096
 LAST = f"offset + {LENGTH - 1}"
 
 
-def _reads(rig: Rig, drive: Drive) -> Side:
+def _reads(rig: Rig, name: str, drive: Drive) -> Side:
     request = drive.head("GET", f"read/%d/{LENGTH}")
-    return _side(rig, "drivebay", request, "offset", drive.api.port, drive.api.pid)
+    return _side(rig, name, request, "offset", drive.api.port, drive.api.pid)
 
 
 def _info(rig: Rig, drive: Drive) -> Side:
     request = drive.head("GET", "info")
-    return _side(rig, "drivebay info", request, "offset", drive.api.port, drive.api.pid)
+    return _side(rig, "drivebay", request, "offset", drive.api.port, drive.api.pid)
 
 
 def _ranges(rig: Rig, name: str, nginx: Nginx) -> Side:
@@ -55,7 +55,7 @@ def small_read(rig: Rig) -> Contest:
     drive = rig.drive(None)
     many = rig.nginx(workers=rig.cores, sendfile=True, tuned=True)
     return Contest(
-        _reads(rig, drive),
+        _reads(rig, "drivebay", drive),
         [_ranges(rig, "nginx", many)],
         also=[_ranges(rig, "nginx, one worker", rig.nginx())],
         verify=lambda: _verify(rig, drive),
@@ -75,4 +75,6 @@ def small_read(rig: Rig) -> Contest:
 def info(rig: Rig) -> Contest:
     """Metadata should cost no more than data."""
     drive = rig.drive(None)
-    return Contest(_info(rig, drive), [_reads(rig, drive)], verify=lambda: _verify(rig, drive))
+    return Contest(
+        _info(rig, drive), [_reads(rig, "4 KiB reads", drive)], verify=lambda: _verify(rig, drive)
+    )
