@@ -170,7 +170,12 @@ def change(
         OutOfSpace: the store cannot take the new size.
     """
     drive = access.owned(ctx.rows.drive(uuid), caller, uuid)
-    wanted = fields.for_set(pairs(), present=record(ctx, drive, caller, full=True))
+    given = pairs()
+    # Clients send a record back, and `info` tells less of imaging than `info/full` does.
+    present, shown = (record(ctx, drive, caller, full=full) for full in (True, False))
+    if given.get("imaging") == shown.get("imaging"):
+        present |= shown
+    wanted = fields.for_set(given, present=present)
     if wanted.size is not None and wanted.size != drive.size:
         _resize(ctx, caller, uuid, wanted.size, wanted)
     else:
