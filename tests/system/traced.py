@@ -77,7 +77,11 @@ class Undurable:
             case "openat":
                 self._changed_folder(_CREATED.search(words))
             case "unlink":
-                self._changed_folder(_UNLINKED.match(words))
+                removed = _UNLINKED.match(words)
+                self._changed_folder(removed)
+                if removed:
+                    # What is gone with its folder's flush needs none of its own.
+                    self.paths.discard(removed["path"])
             case "fdatasync" | "fsync" if words.endswith("= 0"):
                 self.paths.discard(path)
                 self.flushed.add(path)

@@ -159,7 +159,7 @@ def test_of_equal_keys_in_text_the_last_counts_and_in_json_they_are_refused_55(c
         ),
         pytest.param("size 1\nuser:" + "k" * 1_000_000 + " x", "longer than", id="56-1-mb-key"),
         pytest.param("size 1\nuser:a " + "v" * 1_000_000, "longer than", id="56-1-mb-value"),
-        pytest.param("size 1\n" + "user:a x\n" * 200_000, "longer than", id="56-2-mb-of-pairs"),
+        pytest.param("size 1\n" + "user:a x\n" * 300_000, "longer than", id="56-3-mb-of-pairs"),
         pytest.param("size 1\nuser: x", "needs a name", id="56-no-name"),
         pytest.param("size 1\nuser:" + "k" * KEY_LENGTH_MAX + " x", "longer", id="56-long-key"),
         pytest.param(
