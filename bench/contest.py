@@ -9,7 +9,7 @@ from bench.stats import Sample, Series, Spread, best, ratio
 if TYPE_CHECKING:
     from bench.rig import Rig
 
-WARM_UP_S = 0.5
+WARM_UP_S = 0.3
 
 
 class BenchFailed(Exception):

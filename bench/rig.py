@@ -14,6 +14,7 @@ from bench.contest import Pace, Side
 from bench.drive import Drive
 from bench.load import Job
 from bench.loads import transfer
+from bench.peers.luks import Luks
 from bench.peers.nginx import Kind, Nginx
 from bench.service import Service
 
@@ -98,6 +99,11 @@ class Rig(AbstractContextManager["Rig"]):
         (root / "source.raw").hardlink_to(self.source)
         kind = Kind(workers=workers, sendfile=sendfile, bodies=bodies)
         return Nginx(self.folder("nginx"), root, kind)
+
+    def luks(self, name: str) -> Luks:
+        """Return an empty LUKS image; all of them have the same keys."""
+        empty = self.once("luks", lambda: Luks.make(self.memory / "empty.luks", self.size))
+        return empty.copied(self.memory / f"{name}.luks")
 
     def load(self, name: str, job: Job, connections: int, pid: int) -> Side:
         """Return the side that moves the ranges of *job* for the time of a round."""

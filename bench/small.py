@@ -78,15 +78,15 @@ def requests(port: int, path: Path, connections: int, seconds: float, *, pid: in
     return Sample(
         rate,
         {
-            "p50_ms": _milliseconds(_found(r"50%\s+(\S+)", text)),
-            "p99_ms": _milliseconds(_found(r"99%\s+(\S+)", text)),
+            "p50_ms": _milliseconds(_found(r"^\s+50%\s+(\S+)$", text)),
+            "p99_ms": _milliseconds(_found(r"^\s+99%\s+(\S+)$", text)),
             "server_cpu_us": server_s * 1e6 / count,
         },
     )
 
 
 def _found(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
+    found = re.search(pattern, text, re.MULTILINE)
     if not found:
         raise BenchFailed(f"wrk said: {text[-500:]}")
     return found[1]

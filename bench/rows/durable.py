@@ -14,9 +14,9 @@ from bench.stats import Sample
 
 TABLE = Table()
 
-SIZE = 256 * content.MIB
+SIZE_MAX = 256 * content.MIB
 NOTE = (
-    "both write the same 256 MiB to what is new, a drive and a file, and each 4 MiB are on the "
+    "both write the same 256 MiB (128 when quick) to what is new, a drive and a file, and each 4 MiB are on the "
     "disk before the next: fdatasync against O_DSYNC"
 )
 
@@ -26,8 +26,9 @@ class Disk:
 
     def __init__(self, rig: Rig) -> None:
         self.service = rig.service(1, on_disk=True)
+        self.size = min(SIZE_MAX, rig.size // 2)
         self.source = rig.once(
-            "durable source", lambda: content.stamped(rig.memory / "durable.raw", SIZE)
+            "durable source", lambda: content.stamped(rig.memory / "durable.raw", self.size)
         )
         self.file = rig.disk / "dd.raw"
         self._fio = rig.disk / "fio.raw"
@@ -37,7 +38,7 @@ class Disk:
         """Write a new drive."""
         if self._drive:
             self._drive.destroy()
-        self._drive = self.service.create(SIZE)
+        self._drive = self.service.create(self.size)
         os.sync()
         return transfer(
             self._drive.writes(self.source), connections, None, server_pid=self.service.pid
@@ -49,13 +50,13 @@ class Disk:
         os.sync()
         before = time.monotonic()
         run("dd", f"if={self.source}", f"of={self.file}", "bs=4M", "oflag=dsync", "status=none")
-        return Sample(SIZE / (time.monotonic() - before) / 1e6)
+        return Sample(self.size / (time.monotonic() - before) / 1e6)
 
     def fio(self, jobs: int) -> Sample:
         """Write a new file from several sides at once; its own bytes."""
         self._fio.unlink(missing_ok=True)
         os.sync()
-        share = SIZE // jobs
+        share = self.size // jobs
         found = run(
             *("fio", "--name=durable", f"--filename={self._fio}", "--rw=write", "--bs=4M"),
             *("--sync=dsync", f"--numjobs={jobs}", f"--size={share}", "--fallocate=none"),

@@ -10,7 +10,6 @@ from bench import content
 from bench.contest import Contest, Side, Table
 from bench.drive import Drive
 from bench.loads import transfer
-from bench.peers.luks import Luks
 from bench.processes import run
 from bench.rig import Rig
 from bench.rows.gzip import deflated
@@ -77,20 +76,19 @@ def timed(size: int, work: Callable[[], object]) -> Sample:
 def image_encrypted(rig: Rig) -> Contest:
     """Decrypt with one key, encrypt with another."""
     copies = Copies(rig, rig.drive(None), size=rig.size, is_encrypted=True)
-    source = rig.once(
-        "luks source", lambda: Luks.make(rig.memory / "source.luks", rig.size).fill(rig.source)
-    )
-    target = source.beside(rig.memory / "target.luks")
+    source = rig.luks("source").fill(rig.source)
+    target = rig.luks("target")
 
     def convert(*flags: str) -> Sample:
-        target.path.unlink(missing_ok=True)
-        return source.convert(target.created(), *flags)
+        target.path.unlink()
+        return source.convert(rig.luks("target"), *flags)
 
     def verify() -> str:
         plain = target.plain(rig.memory / "target.raw")
         content.require_same(content.file_digest(plain), rig.source_digest, "the copy of qemu-img")
         plain.unlink()
         target.path.unlink()
+        source.path.unlink()
         return copies.verify(rig.source_digest, "the drive and the copy of qemu-img")
 
     return Contest(

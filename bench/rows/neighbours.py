@@ -7,7 +7,7 @@ from bench.contest import Contest, Side, Table
 from bench.drive import Drive
 from bench.loads import transfer
 from bench.peers.imageio import Imageio
-from bench.peers.luks import NBDKIT, QEMU_NBD, Luks, NbdServer
+from bench.peers.luks import NBDKIT, QEMU_NBD, NbdServer
 from bench.rig import Rig
 from bench.stats import Sample
 
@@ -34,14 +34,10 @@ def _imageio(rig: Rig) -> Imageio:
     return rig.once("imageio", make)
 
 
-def _luks(rig: Rig, name: str) -> Luks:
-    return rig.once(
-        ("luks", name), lambda: Luks.make(rig.memory / f"{name}.luks", rig.size).fill(rig.source)
-    )
-
-
 def _nbd(rig: Rig, name: str, words: list[str]) -> NbdServer:
-    return rig.once(("nbd", name), lambda: NbdServer(rig.folder(name), _luks(rig, name), words))
+    return rig.once(
+        ("nbd", name), lambda: NbdServer(rig.folder(name), rig.luks(name).fill(rig.source), words)
+    )
 
 
 def _whole(drive: Drive, source: Path | None) -> Sample:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from bench import content, page, plots, report
-from bench.contest import BenchFailed, Contest, Pace, Result, Row, Side, hold
+from bench.contest import WARM_UP_S, BenchFailed, Contest, Pace, Result, Row, Side, hold
 from bench.rows import ROWS
 from bench.stats import Sample, Series, Spread, best, percentile, ratio
 
@@ -134,7 +134,7 @@ class TestRounds:
 
         hold(row(), contest, Pace(rounds=2, seconds=2), lambda _: None)
 
-        assert seen[:3] == [("a", 0.5), ("b", 0.5), ("c", 0.5)]
+        assert seen[:3] == [("a", WARM_UP_S), ("b", WARM_UP_S), ("c", WARM_UP_S)]
         assert "".join(name for name, _ in seen[3:]) == "abccba"
         assert {seconds for _, seconds in seen[3:]} == {2}
 
