@@ -60,7 +60,9 @@ def visitor(tmp_path: Path):
     for tool in ("make", "curl", "mke2fs", "e2fsck", "awk", "apt-cache", "dpkg"):
         if shutil.which(tool, path=f"{os.environ['PATH']}:/sbin:/usr/sbin") is None:
             pytest.skip(f"{tool} is not installed")
-    known = subprocess.run(["apt-cache", "show", "grub-rescue-pc"], capture_output=True, check=False)
+    known = subprocess.run(
+        ["apt-cache", "show", "grub-rescue-pc"], capture_output=True, check=False
+    )
     if known.returncode != 0:
         pytest.skip("apt-get has no list of packages")
     one = Visitor(tmp_path)
