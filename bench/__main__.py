@@ -87,9 +87,15 @@ def _result(row: Row, rig: Rig, console: Console) -> Result:
     return result
 
 
-def _hint(results: list[Result]) -> str:
-    packages = {PACKAGES[name] for result in results for name in result.missing if name in PACKAGES}
-    return f"apt-get install {' '.join(sorted(packages))}" if packages else ""
+def _absent(rows: list[Row]) -> str:
+    """Return which peers are not here, and what brings them."""
+    absent = sorted({name for row in rows for name in row.needs + row.uses if not program(name)})
+    if not absent:
+        return ""
+    packages = sorted({PACKAGES[name] for name in absent if name in PACKAGES})
+    return f"missing: {', '.join(absent)}" + (
+        f"; apt-get install {' '.join(packages)}" if packages else ""
+    )
 
 
 @click.command()
@@ -124,8 +130,8 @@ def main(**given: Any) -> None:
     with Rig(options.data_dir, options.disk_dir, options.pace, options.size) as rig:
         results = [_result(row, rig, console) for row in rows]
     report.show(results, console)
-    if hint := _hint(results):
-        console.print(f"missing programs: {hint}")
+    if absent := _absent(rows):
+        console.print(absent)
     made = report.document(results, options.pace, facts)
     if options.json_path:
         report.write(options.json_path, made)

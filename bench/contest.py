@@ -50,7 +50,11 @@ class Contest:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table; *needs* names the programs without which it cannot be run."""
+    """One line of the table.
+
+    *needs* names the programs without which it cannot be run, *uses* those that are shown beside it
+    where they are installed.
+    """
 
     key: str
     what: str
@@ -60,6 +64,7 @@ class Row:
     goal: float
     build: Callable[["Rig"], Contest]
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     is_quick: bool = False
     is_limit: bool = False
     note: str = ""

@@ -56,37 +56,38 @@ def _ratios(rows: list[dict[str, Any]], path: Path) -> Path:
     figure, axes = _axes(len(rows))
     for at, row in enumerate(rows):
         spread = row["measured"]
-        axes.barh(at, spread["median"], height=0.6, color=OURS, left=0)
-        axes.plot([spread["least"], spread["most"]], [at, at], color="black", linewidth=1)
+        axes.plot([spread["least"], spread["most"]], [at, at], color=OURS, linewidth=1.5)
+        axes.plot(spread["median"], at, "o", color=OURS)
         for value, color in ((row["floor"], FLOOR), (row["goal"], GOAL)):
             axes.plot([value, value], [at - 0.4, at + 0.4], color=color, linewidth=2)
     axes.plot([], [], color=FLOOR, linewidth=2, label="floor")
     axes.plot([], [], color=GOAL, linewidth=2, label="goal")
-    axes.plot([], [], color="black", linewidth=1, label="least..most")
+    axes.plot([], [], "o-", color=OURS, linewidth=1.5, label="median, least..most")
     axes.set_xscale("log")
     axes.axvline(1, color="grey", linewidth=0.5)
     axes.set_yticks(range(len(rows)), [f"{row['row']} / {row['compared_with']}" for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("drivebay / peer, median of the rounds; more is better")
-    axes.legend(loc="lower right", frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
     return _save(figure, path)
 
 
 def _rates(rows: list[dict[str, Any]], path: Path) -> Path:
     """Draw what every side of a row moved, with its spread."""
     bars = [
-        (f"{row['row']}: {series['name']}", series["spread"], OURS if is_ours else PEER)
+        (f"{row['row']}: {series['name']}", series["spread"], _color(series["name"]))
         for row in rows
-        for is_ours, series in [
-            (True, row["ours"]),
-            *((False, one) for one in row["peers"] + row["also"]),
-        ]
+        for series in [row["ours"], *row["peers"], *row["also"]]
     ]
     figure, axes = _axes(len(bars))
     for at, (_, spread, color) in enumerate(bars):
         axes.barh(at, spread["median"], height=0.7, color=color)
         axes.plot([spread["least"], spread["most"]], [at, at], color="black", linewidth=1)
     axes.set_yticks(range(len(bars)), [name for name, _, _ in bars])
-    axes.invert_yaxis()
+    axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.set_xlabel("MB/s, median of the rounds; the line is least..most")
     return _save(figure, path)
+
+
+def _color(name: str) -> str:
+    return OURS if name.startswith("drivebay") else PEER

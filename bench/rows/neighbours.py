@@ -8,6 +8,7 @@ from bench.drive import Drive
 from bench.loads import transfer
 from bench.peers.imageio import Imageio
 from bench.peers.luks import NBDKIT, QEMU_NBD, NbdServer
+from bench.processes import program
 from bench.rig import Rig
 from bench.stats import Sample
 
@@ -22,7 +23,7 @@ NBD_NOTE = (
     "the whole image once, four connections on both sides: HTTP requests of 4 MiB against nbdcopy "
     "(to null: when reading, --flush when writing) and LUKS as qemu makes it (512-byte sectors)"
 )
-NBD_NEEDS = ("nbdcopy", "qemu-nbd", "qemu-img", "nbdkit")
+NBD_NEEDS = ("nbdcopy", "qemu-nbd", "qemu-img")
 
 
 def _imageio(rig: Rig) -> Imageio:
@@ -64,24 +65,23 @@ def _against_imageio(rig: Rig, *, is_write: bool) -> Contest:
 
 def _against_nbd(rig: Rig, *, is_write: bool) -> Contest:
     drive = rig.drive(1)
-    servers = {
-        "nbdcopy, qemu-nbd LUKS": _nbd(rig, "qemu-nbd", QEMU_NBD),
-        "nbdcopy, nbdkit LUKS": _nbd(rig, "nbdkit", NBDKIT),
-    }
+    servers = {"nbdcopy, qemu-nbd LUKS": _nbd(rig, "qemu-nbd", QEMU_NBD)}
+    if program("nbdkit"):
+        servers["nbdcopy, nbdkit LUKS"] = _nbd(rig, "nbdkit", NBDKIT)
 
     def verify() -> str:
         for name, server in servers.items():
             copy = server.copy_out(rig.memory / "copied.raw")
             content.require_same(content.file_digest(copy), rig.source_digest, name)
             copy.unlink()
-        return content.require_same(drive.digest(), rig.source_digest, "the drive and both images")
+        return content.require_same(drive.digest(), rig.source_digest, "the drive and each image")
 
     def side(name: str, server: NbdServer) -> Side:
         return Side(name, lambda _: server.write(rig.source) if is_write else server.read())
 
-    qemu, nbdkit = [side(name, server) for name, server in servers.items()]
+    qemu, *nbdkit = [side(name, server) for name, server in servers.items()]
     ours = Side("drivebay", lambda _: _whole(drive, rig.source if is_write else None))
-    return Contest(ours, [qemu], also=[nbdkit], verify=verify)
+    return Contest(ours, [qemu], also=nbdkit, verify=verify)
 
 
 @TABLE.row(
@@ -122,6 +122,7 @@ def imageio_write(rig: Rig) -> Contest:
     floor=1.5,
     goal=3,
     needs=NBD_NEEDS,
+    uses=("nbdkit",),
     note=NBD_NOTE,
 )
 def nbd_read(rig: Rig) -> Contest:
@@ -137,6 +138,7 @@ def nbd_read(rig: Rig) -> Contest:
     floor=1.5,
     goal=3,
     needs=NBD_NEEDS,
+    uses=("nbdkit",),
     note=NBD_NOTE,
 )
 def nbd_write(rig: Rig) -> Contest:
