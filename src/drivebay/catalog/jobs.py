@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, false, select, update
+from sqlalchemy import Connection, case, false, select, update
 from sqlalchemy import bindparam as bind
 
 from drivebay.catalog.tables import drives, jobs
@@ -44,7 +44,8 @@ def from_row(row: Any) -> Job:
         position=position,
         total=total,
         cancelled=cancelled,
-        error=error,
+        # Before it fails, it is the error of the failed job that gave way.
+        error=error if state == JobState.FAILED else "",
     )
 
 
@@ -58,6 +59,7 @@ def insert(tx: Connection, *, drive: UUID, source: UUID, conversion: Conversion,
     owners = {row.uuid: row.owner for row in tx.execute(both)}
     if len(owners) != 2:
         raise CatalogFailed
+    before = get(tx, drive)
     clear_failed(tx, drive)
     tx.execute(
         jobs.insert(),
@@ -70,9 +72,10 @@ def insert(tx: Connection, *, drive: UUID, source: UUID, conversion: Conversion,
             "state": JobState.QUEUED,
             "position": 0,
             "total": total,
-            "started": False,
+            # What a failed job has left is there until this one puts something in its place.
+            "started": before is not None,
             "cancelled": False,
-            "error": "",
+            "error": "" if before is None else before.error,
         },
     )
     inserted = get(tx, drive)
@@ -106,9 +109,8 @@ def claim_next(tx: Connection) -> Job | None:
     if row is None:
         return None
     claimed = from_row(row)
-    tx.execute(
-        update(jobs).where(jobs.c.id == claimed.id).values(state=JobState.RUNNING, started=True)
-    )
+    changes = {"state": JobState.RUNNING, "started": True, "error": ""}
+    tx.execute(update(jobs).where(jobs.c.id == claimed.id).values(changes))
     return get(tx, claimed.drive)
 
 
@@ -138,17 +140,15 @@ def finish(tx: Connection, job: int) -> None:
 def cancel(tx: Connection, drive: UUID) -> None:
     """Ask the job onto *drive* to end.
 
-    One that no runner ever had is gone at once.  One that a restart has queued again has changed
-    the drive and fails at once.  A running one is told when it next records its position.
+    One that no runner ever had is gone at once, or makes room for the failure whose place it took.
+    One that a restart has queued again has changed the drive and fails at once.  A running one is
+    told when it next records its position.
     """
     onto = jobs.c.drive_uuid == str(drive)
     queued = jobs.c.state == JobState.QUEUED
     tx.execute(jobs.delete().where(onto, queued, jobs.c.started == false()))
-    tx.execute(
-        update(jobs)
-        .where(onto, queued)
-        .values(state=JobState.FAILED, error="cancelled by its owner")
-    )
+    error = case((jobs.c.error == "", "cancelled by its owner"), else_=jobs.c.error)
+    tx.execute(update(jobs).where(onto, queued).values(state=JobState.FAILED, error=error))
     tx.execute(update(jobs).where(onto, jobs.c.state == JobState.RUNNING).values(cancelled=True))
 
 
