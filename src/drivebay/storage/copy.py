@@ -4,13 +4,17 @@ Each copy calls *progress* with the bytes of the source that are done, after eve
 4 MiB and at least once; what it raises ends the copy.  Callers flush.
 """
 
-from collections.abc import Callable, Generator, Iterator
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
 
 from isal import isal_zlib
 
 from drivebay.errors import DestinationTooSmall, InvalidInput
 from drivebay.storage.member import Damaged, Unpacker
-from drivebay.storage.volume import Volume
+from drivebay.storage.volume import Extent, Volume
 from drivebay.units import KIB, MIB
 
 PIECE = 4 * MIB
@@ -29,6 +33,8 @@ _PART = 64 * KIB
 
 Progress = Callable[[int], None]
 
+T = TypeVar("T")
+
 
 def copy_raw(source: Volume, destination: Volume, *, start: int, progress: Progress) -> None:
     """Copy the bytes of *source* from *start* on to the same place in *destination*.
@@ -38,17 +44,14 @@ def copy_raw(source: Volume, destination: Volume, *, start: int, progress: Progr
     """
     if source.size > destination.size:
         raise DestinationTooSmall(size=destination.size)
-    buffer = bytearray(PIECE)
-    for extent in source.extents(start, source.size - start):
-        if not extent.is_data:
-            destination.zero(extent.offset, extent.length)
+    extents = source.extents(start, source.size - start)
+    with _ahead(_filled(source, extents)) as items:
+        for extent, piece in items:
+            if piece is None:
+                destination.zero(extent.offset, extent.length)
+            else:
+                destination.pwrite(extent.offset, piece)
             progress(extent.end)
-            continue
-        for offset in range(extent.offset, extent.end, PIECE):
-            piece = memoryview(buffer)[: min(PIECE, extent.end - offset)]
-            source.pread(offset, piece)
-            destination.pwrite(offset, piece)
-            progress(offset + len(piece))
     progress(source.size)
 
 
@@ -60,9 +63,10 @@ def copy_gzip(source: Volume, destination: Volume, *, progress: Progress) -> Non
     """
     packer = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, _GZIP_WBITS)
     sink = _Sink(destination)
-    for offset, piece in _pieces(source):
-        sink.take(packer.compress(piece))
-        progress(offset + len(piece))
+    with _pieces(source) as pieces:
+        for offset, piece in pieces:
+            sink.take(packer.compress(piece))
+            progress(offset + len(piece))
     sink.take(packer.flush())
     sink.end()
 
@@ -78,26 +82,62 @@ def copy_gunzip(source: Volume, destination: Volume, *, progress: Progress) -> N
     """
     sink = _Sink(destination)
     members = _Members()
-    for offset, piece in _pieces(source):
-        for data in members.unpacked(piece):
-            # A piece may unpack to a thousand times as much, and whoever cancels waits for it.
-            if sink.take(data):
-                progress(offset)
-        progress(offset + len(piece))
-        if members.is_over:
-            break
+    with _pieces(source) as pieces:
+        for offset, piece in pieces:
+            for data in members.unpacked(piece):
+                # A piece may unpack to a thousand times as much, and whoever cancels waits for it.
+                if sink.take(data):
+                    progress(offset)
+            progress(offset + len(piece))
+            if members.is_over:
+                break
     members.require_end()
     sink.end()
     progress(source.size)
 
 
-def _pieces(source: Volume) -> Iterator[tuple[int, memoryview]]:
-    """Yield all of *source* with its offsets; each piece is good until the next."""
-    buffer = bytearray(PIECE)
-    for offset in range(0, source.size, PIECE):
-        piece = memoryview(buffer)[: min(PIECE, source.size - offset)]
-        source.pread(offset, piece)
-        yield offset, piece
+@contextmanager
+def _pieces(source: Volume) -> Iterator[Iterator[tuple[int, memoryview]]]:
+    """Give out all of *source* with its offsets; each piece is good until the next."""
+    whole = Extent(0, source.size, is_data=True)
+    with _ahead(_filled(source, [whole])) as items:
+        yield ((extent.offset, piece) for extent, piece in items if piece is not None)
+
+
+def _filled(
+    source: Volume, extents: Iterable[Extent]
+) -> Iterator[tuple[Extent, memoryview | None]]:
+    """Yield the data of *extents* by the piece, and their holes with None.
+
+    There are two buffers, so a piece is good while the next one is read, and no longer.
+    """
+    buffers = itertools.cycle((memoryview(bytearray(PIECE)), memoryview(bytearray(PIECE))))
+    for extent in extents:
+        if not extent.is_data:
+            yield extent, None
+            continue
+        for offset in range(extent.offset, extent.end, PIECE):
+            piece = next(buffers)[: min(PIECE, extent.end - offset)]
+            source.pread(offset, piece)
+            yield Extent(offset, len(piece), is_data=True), piece
+
+
+@contextmanager
+def _ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Give out *items*, the next of which is made in a thread while the caller is at the one before.
+
+    So one core reads and decrypts while another encrypts or packs and writes.  The thread has ended
+    when the block has.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as reader:
+
+        def following() -> Iterator[T]:
+            promised = reader.submit(next, items, None)
+            while (item := promised.result()) is not None:
+                promised = reader.submit(next, items, None)
+                yield item
+
+        yield following()
 
 
 class _Sink:
