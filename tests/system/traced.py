@@ -79,9 +79,8 @@ class Undurable:
             case "unlink":
                 removed = _UNLINKED.match(words)
                 self._changed_folder(removed)
-                if removed:
-                    # What is gone with its folder's flush needs none of its own.
-                    self.paths.discard(removed["path"])
+                # What is gone with its folder's flush needs none of its own.
+                self.paths.discard(removed["path"] if removed else "")
             case "fdatasync" | "fsync" if words.endswith("= 0"):
                 self.paths.discard(path)
                 self.flushed.add(path)
