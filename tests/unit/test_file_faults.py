@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import resource
+from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
@@ -80,12 +81,15 @@ def fail_punching(monkeypatch):
     return begin
 
 
-@pytest.fixture
-def largest_file():
-    """Limit the size of this process's files for a while."""
+@contextmanager
+def largest_file(size: int):
+    """Limit the size of this process's files meanwhile; what pytest prints may go to one, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class TestWriting:
@@ -108,12 +112,11 @@ class TestWriting:
         assert str(failure.value) == f"the store failed to write at offset {SECTOR}"
         assert failure.value.__cause__.errno == number
 
-    def test_a_write_that_the_kernel_cuts_in_the_middle_goes_on_and_then_fails(
-        self, volume, largest_file
-    ):
-        largest_file(2 * SECTOR + 100)
-
-        with pytest.raises(OutOfSpace, match="cannot hold a volume of that size"):
+    def test_a_write_that_the_kernel_cuts_in_the_middle_goes_on_and_then_fails(self, volume):
+        with (
+            largest_file(2 * SECTOR + 100),
+            pytest.raises(OutOfSpace, match="cannot hold a volume of that size"),
+        ):
             volume.pwrite(0, writable(pattern(SIZE, seed=2)))
 
         written = 2 * SECTOR + 100
@@ -240,10 +243,8 @@ class TestResizing:
 
         assert volume.size == SIZE
 
-    def test_a_size_past_the_file_systems_is_no_room(self, volume, largest_file):
-        largest_file(SIZE)
-
-        with pytest.raises(OutOfSpace, match="cannot hold"):
+    def test_a_size_past_the_file_systems_is_no_room(self, volume):
+        with largest_file(SIZE), pytest.raises(OutOfSpace, match="cannot hold"):
             volume.resize(SIZE + 1)
 
         assert volume.size == SIZE
@@ -270,12 +271,8 @@ class TestCreating:
         assert not store.has(uuid)
         store.create(uuid, SIZE)
 
-    def test_a_size_past_the_file_systems_is_no_room_and_leaves_nothing(
-        self, store, folder, largest_file
-    ):
-        largest_file(SIZE)
-
-        with pytest.raises(OutOfSpace, match="cannot hold"):
+    def test_a_size_past_the_file_systems_is_no_room_and_leaves_nothing(self, store, folder):
+        with largest_file(SIZE), pytest.raises(OutOfSpace, match="cannot hold"):
             store.create(uuid4(), SIZE + 1)
 
         assert [entry.name for entry in folder.iterdir()] == [file.MARKER]
