@@ -136,3 +136,23 @@ def test_a_write_that_waited_for_a_destroy_finds_no_drive(ctx, drive):
         ctx.stores["default"].destroy(drive.uuid)
 
     assert outcome == ["missing"]
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_a_volume_that_is_removed_between_the_look_and_its_opening_is_no_failure(ctx, drive, now):
+    """A destroy that is not quite done has emptied or removed the volume; its row is still there."""
+
+    def check(row: Drive | None) -> Drive:
+        found = access.owned(row, drive.owner, drive.uuid)
+        with ctx.catalog.write() as tx:
+            drives.change(tx, drive.uuid, state=DriveState.DESTROYING, wrapped_key=None)
+        ctx.stores["default"].destroy(drive.uuid)
+        return found
+
+    ctx.rows.drive(drive.uuid)
+
+    with (
+        pytest.raises(WouldWait if now else DriveNotFound),
+        held_range(ctx, drive.uuid, check, 0, SIZE, shared=True, now=now),
+    ):
+        pass

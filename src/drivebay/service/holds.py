@@ -90,7 +90,7 @@ def _held(
         if now and present is None:
             raise WouldWait
         drive = check(present)
-        volume = _opened(ctx, drive, open_volume)
+        volume = _opened(drive, look_up, open_volume)
         if volume is not None:
             with volume, lock(volume):
                 present = look_up(uuid)
@@ -101,16 +101,26 @@ def _held(
     raise DriveBusy(drive=uuid, reason="it is changed all the time; try again")
 
 
-def _opened(ctx: Context, drive: Drive, open_volume: Callable[[Drive], Volume]) -> Volume | None:
+def _opened(
+    drive: Drive,
+    look_up: Callable[[UUID], Drive | None],
+    open_volume: Callable[[Drive], Volume],
+) -> Volume | None:
     """Return the drive's volume, or None when the drive has changed since its row was read."""
     try:
         return open_volume(drive)
     except StorageFailed:
-        present = ctx.rows.drive(drive.uuid)
+        present = look_up(drive.uuid)
         if present is not None and _is_same_volume(present, drive):
             raise
         return None
 
 
 def _is_same_volume(one: Drive, other: Drive) -> bool:
-    return (one.store, one.size, one.wrapped_key) == (other.store, other.size, other.wrapped_key)
+    # A drive in plain has no key that a destroy would take from it, so its state counts too.
+    return (one.state, one.store, one.size, one.wrapped_key) == (
+        other.state,
+        other.store,
+        other.size,
+        other.wrapped_key,
+    )
