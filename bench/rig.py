@@ -22,7 +22,7 @@ Made = TypeVar("Made")
 
 
 class Rig(AbstractContextManager["Rig"]):
-    """Makes each thing once, when a row first asks for it, and ends all of them with the run.
+    """Makes each thing once, when a row first asks for it, and ends all of them together.
 
     *memory* is a folder on tmpfs, *disk* one on a disk; both are emptied at the end.
     """
@@ -47,7 +47,7 @@ class Rig(AbstractContextManager["Rig"]):
         self._stack.close()
 
     def once(self, key: object, make: Callable[[], Made]) -> Made:
-        """Return what *make* made the first time; a context manager ends with the run."""
+        """Return what *make* made the first time; a context manager ends with the rig."""
         if key not in self._made:
             made = make()
             if isinstance(made, AbstractContextManager):
