@@ -86,6 +86,9 @@ def _open_folder(settings: Settings) -> MasterKey:
         if not store.is_reachable():
             _log.error("store %s is not reachable: its drives are inactive", store.name)
     recover(ctx)
+    # The children inherit what is open when they are forked, and nobody would ever close it.
+    for store in ctx.stores.values():
+        store.close_idle(unused_s=0.0)
     ctx.counters.close()
     ctx.catalog.close()
     return key

@@ -66,6 +66,18 @@ def test_later_starts_change_nothing_and_keep_every_drive(make_server):
     assert server.log.read_text().count("first user made") == 1
 
 
+def test_no_process_keeps_a_volume_open_that_the_start_has_looked_at(make_server):
+    server = make_server(workers=1)
+    server.create()
+    assert server.stop() == 0
+
+    server.start()
+
+    for pid in (server.pid, *children_of(server.pid)):
+        opened = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()]
+        assert not [path for path in opened if path.suffix == ".volume"], pid
+
+
 def test_a_second_start_on_the_same_folder_refuses_in_under_a_second(make_server):
     server = make_server(workers=1)
     # The promise is about the program, so what the interpreter takes to start is taken off.

@@ -12,6 +12,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Self
 from uuid import UUID
@@ -270,7 +271,11 @@ class FileStore:
             is_ours = marker.read_bytes() == self._marker
         except OSError:
             return False
-        self._seen = (found.st_dev, found.st_ino) if is_ours else None
+        seen = (found.st_dev, found.st_ino) if is_ours else None
+        if seen != self._seen:
+            # Another folder is in this place now, and what is kept open lies in the one before.
+            self._idle.close()
+        self._seen = seen
         return is_ours
 
     def has(self, uuid: UUID, size: int = 0) -> bool:
@@ -309,18 +314,28 @@ class FileStore:
                     raise StorageFailed(operation="open the volume")
             # Two threads may make one each, and then share nothing but correctness.
             flushes = self._flushes.setdefault(uuid, SharedFlush())
-            return FileVolume(
-                fd, self._name, flushes=flushes, release=lambda fd: self._idle.give(uuid, fd)
-            )
+            release = partial(self._put_back, uuid, self._seen)
+            return FileVolume(fd, self._name, flushes=flushes, release=release)
 
     def _kept(self, uuid: UUID) -> int | None:
+        seen = self._seen
         while (fd := self._idle.take(uuid)) is not None:
-            found = os.fstat(fd)
+            try:
+                found = os.fstat(fd)
+            except OSError:
+                os.close(fd)
+                raise
             # Of a volume that was removed, or of a file system that is not mounted any more.
-            if found.st_nlink and self._seen is not None and found.st_dev == self._seen[0]:
+            if found.st_nlink and seen is not None and found.st_dev == seen[0]:
                 return fd
             os.close(fd)
         return None
+
+    def _put_back(self, uuid: UUID, seen: tuple[int, int] | None, fd: int) -> None:
+        if seen == self._seen:
+            self._idle.give(uuid, fd)
+        else:
+            os.close(fd)
 
     def destroy(self, uuid: UUID) -> None:
         with _failing("destroy the volume", self._name):
@@ -336,8 +351,8 @@ class FileStore:
                 self._file(uuid).unlink()
             self._sync()
 
-    def close_idle(self) -> None:
-        self._idle.close(unused_s=KEPT_S)
+    def close_idle(self, *, unused_s: float = KEPT_S) -> None:
+        self._idle.close(unused_s=unused_s)
 
     def volumes(self) -> Iterator[UUID]:
         with _failing("list its volumes", self._name):

@@ -4,6 +4,7 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 from uuid import UUID
 
@@ -44,7 +45,7 @@ class IdleDescriptors:
             if oldest is not None:
                 self._forget(oldest)
         if oldest is not None:
-            os.close(oldest)
+            _close(oldest)
 
     def close(self, *, unused_s: float = 0.0) -> None:
         """Close what was not used for *unused_s*."""
@@ -54,7 +55,7 @@ class IdleDescriptors:
             for fd in old:
                 self._forget(fd)
         for fd in old:
-            os.close(fd)
+            _close(fd)
 
     def _forget(self, fd: int) -> None:
         uuid, _ = self._kept.pop(fd)
@@ -62,3 +63,9 @@ class IdleDescriptors:
         fds.remove(fd)
         if not fds:
             del self._by_uuid[uuid]
+
+
+def _close(fd: int) -> None:
+    # It is closed even where this fails, and what was to last was flushed before.
+    with suppress(OSError):
+        os.close(fd)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from drivebay.errors import StorageFailed, StoreFull
 from drivebay.storage import zeros
+from drivebay.storage.idle import KEPT_S
 from drivebay.storage.volume import Extent, WouldWait
 from drivebay.storage.zeros import SECTOR
 from drivebay.units import OFFSET_MAX, round_up
@@ -229,5 +230,6 @@ class MemoryStore:
         if length > self.free():
             raise StoreFull(store=self._name)
 
-    def close_idle(self) -> None:
+    def close_idle(self, *, unused_s: float = KEPT_S) -> None:
         """Nothing is kept open."""
+        del unused_s

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 from uuid import UUID
 
+from drivebay.storage.idle import KEPT_S
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -159,5 +161,8 @@ class Store(Protocol):
     def free(self) -> int:
         """Return the bytes that are still free in the store."""
 
-    def close_idle(self) -> None:
-        """Give back what closed volumes have kept open for a while; call it now and then."""
+    def close_idle(self, *, unused_s: float = KEPT_S) -> None:
+        """Give back what nobody has used for *unused_s* since its volume was closed.
+
+        Call it now and then, so that a store's file system can be unmounted.
+        """
