@@ -17,7 +17,8 @@ TABLE = Table()
 CONNECTIONS = 4
 IMAGEIO_NOTE = (
     "the same client and four connections on both sides; imageio serves a plain file on the same "
-    "tmpfs, without TLS; both flush each write.  ovirt-img itself needs an oVirt engine"
+    "tmpfs (it asks for O_DIRECT, which tmpfs takes and ignores), without TLS; both flush each write.  "
+    "ovirt-img itself needs an oVirt engine"
 )
 NBD_NOTE = (
     "the whole image once, four connections on both sides: HTTP requests of 4 MiB against nbdcopy "
