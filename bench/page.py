@@ -16,12 +16,11 @@ END = "<!-- end -->"
 
 def publish(document: dict[str, Any], page: Path = PAGE, folder: Path = PLOTS) -> None:
     """Draw the plots and put the run between the two marks of the page."""
-    drawn = plots.draw(document, folder) if plots.are_possible() else []
     text = page.read_text(encoding="utf-8")
-    written = written_into(
-        text, markdown(document, [path.relative_to(page.parent) for path in drawn])
-    )
-    page.write_text(written, encoding="utf-8")
+    written_into(text, "")  # Refuses a page without marks before anything is drawn.
+    drawn = plots.draw(document, folder) if plots.are_possible() else []
+    made = markdown(document, [path.relative_to(page.parent) for path in drawn])
+    page.write_text(written_into(text, made), encoding="utf-8")
 
 
 def written_into(text: str, made: str) -> str:
