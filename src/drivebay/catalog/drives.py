@@ -171,7 +171,8 @@ _READY = _with_jobs(_IS_READY)
 # 1 MiB.
 _USAGE = select(
     func.count(),
-    func.coalesce(func.sum(drives.c.size // literal_column(str(MIB))), 0),
+    # `op`, since for `//` SQLAlchemy calls FLOOR, which on SQLite is Python's and called row by row.
+    func.coalesce(func.sum(drives.c.size.op("/")(literal_column(str(MIB)))), 0),
     func.coalesce(func.sum(drives.c.size % literal_column(str(MIB))), 0),
 ).where(
     drives.c.owner == bind("owner"),

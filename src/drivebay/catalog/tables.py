@@ -97,7 +97,8 @@ drives = Table(
     _one_of("claim_type", ClaimType),
     _one_of("state", DriveState),
     CheckConstraint("standard_rawsize >= 0", name="standard_rawsize"),
-    Index("ix_drives_owner", "owner"),
+    # All that the sums of a quota need, so that they do not touch the rows of 10,000 drives.
+    Index("ix_drives_owner", "owner", "state", "size"),
     Index(
         "ix_drives_unfinished",
         "state",

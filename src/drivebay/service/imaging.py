@@ -149,13 +149,14 @@ def cancel(ctx: Context, caller: UUID, destination: UUID) -> None:
         drive = access.owned(rows.get(tx, destination), caller, destination)
         if drive.imaging is None or not drive.imaging.is_active:
             raise DriveBusy(drive=destination, reason="no imaging is underway to be cancelled")
+        cancelled = drive.imaging.id
         job_rows.cancel(tx, destination)
     ctx.wake_imaging()
     deadline = time.monotonic() + CANCEL_WAIT_S
     while True:
         with ctx.catalog.read() as tx:
             job = job_rows.get(tx, destination)
-        if job is None or not job.is_active:
+        if job is None or job.id != cancelled or not job.is_active:
             return
         if time.monotonic() > deadline:
             raise DriveBusy(drive=destination, reason="the imaging has not stopped yet")

@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -30,14 +31,18 @@ _SUFFIX = ".volume"
 # Linux, <linux/falloc.h>; Python has no call for it.
 _KEEP_SIZE_AND_PUNCH_HOLE = 0x01 | 0x02
 _libc = ctypes.CDLL(None, use_errno=True)
+_statfs = _libc.statfs
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CANNOT_PUNCH = {errno.EOPNOTSUPP, errno.ENOSYS}
 _ZEROS = bytes(1024 * 1024)
 
-# Not in the page cache; and file systems, tmpfs among them, that cannot tell.
+# Not in the page cache; and file systems that cannot tell.
 _NOT_NOW = {errno.EAGAIN, errno.EOPNOTSUPP}
+
+# Linux, <linux/magic.h>.  tmpfs cannot tell either, but then its pages are memory.
+_TMPFS = 0x01021994
 
 
 class FileVolume:
@@ -49,13 +54,18 @@ class FileVolume:
         store: str,
         *,
         flushes: SharedFlush | None = None,
+        is_memory: bool = False,
         release: Callable[[int], None] = os.close,
     ) -> None:
-        """Take over *fd*, which goes to *release* when the volume is closed."""
+        """Take over *fd*, which goes to *release* when the volume is closed.
+
+        With *is_memory* no read ever waits for a disk.
+        """
         self._fd = fd
         self._store = store
         self._size = os.fstat(fd).st_size
         self._flushes = flushes or SharedFlush()
+        self._is_memory = is_memory
         self._release = release
 
     @property
@@ -74,6 +84,9 @@ class FileVolume:
                 done += count
 
     def pread_now(self, offset: int, buffer: memoryview) -> bool:
+        if self._is_memory:
+            self.pread(offset, buffer)
+            return True
         self._require_inside(offset, len(buffer))
         try:
             return os.preadv(self._fd, [buffer], offset, os.RWF_NOWAIT) == len(buffer)
@@ -215,6 +228,7 @@ class FileStore:
         self._path = path
         self._marker = b""
         self._seen: tuple[int, int] | None = None
+        self._is_memory = False
         self._idle = IdleDescriptors()
         self._flushes: WeakValueDictionary[UUID, SharedFlush] = WeakValueDictionary()
 
@@ -275,6 +289,7 @@ class FileStore:
         if seen != self._seen:
             # Another folder is in this place now, and what is kept open lies in the one before.
             self._idle.close()
+            self._is_memory = _is_tmpfs(self._path)
         self._seen = seen
         return is_ours
 
@@ -315,7 +330,9 @@ class FileStore:
             # Two threads may make one each, and then share nothing but correctness.
             flushes = self._flushes.setdefault(uuid, SharedFlush())
             release = partial(self._put_back, uuid, self._seen)
-            return FileVolume(fd, self._name, flushes=flushes, release=release)
+            return FileVolume(
+                fd, self._name, flushes=flushes, is_memory=self._is_memory, release=release
+            )
 
     def _kept(self, uuid: UUID) -> int | None:
         seen = self._seen
@@ -378,6 +395,14 @@ class FileStore:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _is_tmpfs(path: Path) -> bool:
+    # struct statfs begins with a long that says the kind; 256 bytes hold it on every Linux.
+    found = ctypes.create_string_buffer(256)
+    if _statfs(os.fsencode(path), found) != 0:
+        return False
+    return int.from_bytes(found.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) == _TMPFS
 
 
 @contextmanager

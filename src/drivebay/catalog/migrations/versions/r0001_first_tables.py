@@ -79,7 +79,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("uuid", name=op.f("uq_drives_uuid")),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_drives_owner", "drives", ["owner"], unique=False)
+    op.create_index("ix_drives_owner", "drives", ["owner", "state", "size"], unique=False)
     op.create_index(
         "ix_drives_standard",
         "drives",
