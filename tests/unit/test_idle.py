@@ -11,6 +11,7 @@ import pytest
 from drivebay.errors import StorageFailed
 from drivebay.storage import file
 from drivebay.storage.file import FileStore
+from drivebay.storage.idle import IdleDescriptors
 
 SIZE = 8192
 
@@ -95,3 +96,14 @@ def test_a_kept_descriptor_that_fails_is_closed(store, folder, volume, monkeypat
             store.open(volume)
 
     assert not kept_open(folder)
+
+
+def test_nothing_stays_open_when_the_store_goes():
+    idle = IdleDescriptors()
+    fd = os.open("/", os.O_RDONLY)
+    idle.give(uuid4(), fd)
+
+    del idle
+
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)

@@ -26,6 +26,9 @@ class IdleDescriptors:
         self._kept: OrderedDict[int, tuple[UUID, float]] = OrderedDict()
         self._by_uuid: dict[UUID, list[int]] = {}
 
+    def __del__(self) -> None:
+        self.close()
+
     def take(self, uuid: UUID) -> int | None:
         """Return a descriptor of the volume, which is the caller's from now on, if one is kept."""
         with self._lock:
