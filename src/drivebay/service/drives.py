@@ -176,6 +176,7 @@ def change(
     if given.get("imaging") == shown.get("imaging"):
         present |= shown
     wanted = fields.for_set(given, present=present)
+    fields.merged_user_data(drive.user_data, wanted.user_data)  # Input comes before state.
     if wanted.size is not None and wanted.size != drive.size:
         _resize(ctx, caller, uuid, wanted.size, wanted)
     else:
@@ -201,7 +202,6 @@ def _resize(ctx: Context, caller: UUID, uuid: UUID, size: int, wanted: Fields) -
     with held_whole(ctx, uuid, _changeable(caller, uuid)) as (drive, _):
         with ctx.catalog.read() as tx:
             require_quota(tx, caller, drives=0, size_bytes=size - drive.size)
-        fields.merged_user_data(drive.user_data, wanted.user_data)
         with (
             ctx.open_volume(drive) as volume,
             faulting(ctx, drive, "a change of its size failed in its store"),
