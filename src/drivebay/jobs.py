@@ -64,6 +64,9 @@ class JobWorker:
         self._wake()
         for thread in threads:
             thread.join()
+        # Nobody runs them now: a cancel that comes while the others still end is done at once.
+        with self._ctx.catalog.write() as tx:
+            job_rows.requeue_running(tx)
 
     def _wake(self) -> None:
         with self._work:

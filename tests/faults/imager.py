@@ -1,5 +1,6 @@
 """Clients who image without a pause: one through gzip and back, one who changes its mind."""
 
+import gzip
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ class Imager(Client):
     SIZE = 12 * MIB
     _stages: tuple[Stage, ...] = ()
     _next = 0
-    _asked = False
     _promised = False
+    _is_copied = False
 
     def steps(self) -> list[Step]:
         if not self._stages:
@@ -57,15 +58,23 @@ class Imager(Client):
     def _step(self) -> None:
         stage = self._stages[self._next]
         if not self._promised:
-            self._asked = True
+            # What is there from the round before must not be taken for what is to come.
+            self._wipe(stage.drive)
             self.done(f"/drives/{stage.drive}/image/{stage.source}{stage.conversion}")
             self._promised = True
         self._end(stage)
 
+    def _wipe(self, drive: str) -> None:
+        self._is_copied = self._is_copied and drive != self._stages[-1].drive
+        size = int(self.info(drive)["size"])
+        packed = gzip.compress(bytes(size), 1)
+        self.write(drive, 0, packed, size, **{"Content-Encoding": "gzip"})
+
     def _end(self, stage: Stage) -> None:
         info = self.wait_until_imaged(stage.drive)
         assert info["status"] == "active", info
-        self._asked = self._promised = False
+        self._promised = False
+        self._is_copied = self._is_copied or stage.drive == self._stages[-1].drive
         self._next = (self._next + 1) % len(self._stages)
 
     def verify(self) -> None:
@@ -74,16 +83,14 @@ class Imager(Client):
         for one in self._stages:
             info = self.wait_until_imaged(one.drive)
             assert info["status"] == "active", info
+        # A stage that was asked for and not promised is done again, whether it was done or not.
         if self._promised:
             self._end(stage)
-        elif self._asked:
-            # Whether it was done nobody knows, so it is done again.
-            self._asked = False
         if self._next == 1:
-            # The packed drive is whole: unpack it once more, to the end.
+            # The packed drive is whole: unpack it, to the end.
             self._step()
-        if self._next != 1:
-            found = self.read_all(self._stages[1].drive, self._size)
+        if self._is_copied:
+            found = self.read_all(self._stages[-1].drive, self._size)
             assert hashlib.sha256(found).digest() == self._digest, f"wrong content after {stage}"
 
 

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from queue import SimpleQueue
 
 from live import Server
 
@@ -16,7 +18,8 @@ from drivebay.catalog import users
 from drivebay.service import accounts
 
 def say(*words):
-    print(*words, flush=True)
+    # One call, so that a kill leaves whole lines.
+    os.write(1, (" ".join(map(str, words)) + chr(10)).encode())
 
 def work(data):
     say("begun", os.getpid())
@@ -51,6 +54,7 @@ for line in sys.stdin:
 """
 
 _CHECKED_MAX = 12
+SAID_WITHIN_S = 60.0
 
 
 class Operators:
@@ -65,6 +69,9 @@ class Operators:
             text=True,
             env=server.env,
         )
+        self._said: SimpleQueue[list[str]] = SimpleQueue()
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
         self._pid = 0
         self._keys: dict[str, str] = {}
         self._old_keys: dict[str, str] = {}
@@ -85,11 +92,14 @@ class Operators:
         os.kill(self._pid, signal.SIGKILL)
         self._take_in()
 
-    def _line(self) -> list[str]:
+    def _listen(self) -> None:
+        """Take in what is said as it is said: a full pipe would stop the operator."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the operators' program ended"
-        return line.split()
+        for line in self._process.stdout:
+            self._said.put(line.split())
+
+    def _line(self) -> list[str]:
+        return self._said.get(timeout=SAID_WITHIN_S)
 
     def _take_in(self) -> None:
         doing: list[str] = []
@@ -131,4 +141,8 @@ class Operators:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        self._listener.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()

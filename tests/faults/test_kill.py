@@ -1,5 +1,6 @@
 """kill -9 of the whole process tree at random moments of a mixed load."""
 
+import faulthandler
 import os
 import random
 import sys
@@ -70,6 +71,9 @@ def load_until_killed(
 
 
 def test_nothing_acknowledged_is_lost_when_everything_is_killed(victim, operators):
+    if SECONDS:
+        # pytest's guard against a hang is for tests of ordinary length.
+        faulthandler.cancel_dump_traceback_later()
     choice = random.Random(SEED)
     acknowledged = Acknowledged()
     clients = [

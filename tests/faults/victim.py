@@ -12,8 +12,15 @@ from pathlib import Path
 from live import Server
 from system.waiting import wait_until
 
-# Without it only copies that take longer than half a second would ever go on where they were.
-_EAGER = "from drivebay.service import imaging; imaging.RECORD_EVERY_S = 0.01; "
+# Many small steps instead of a few large ones: else only copies that take longer than half a
+# second would ever go on where they were.
+_EAGER = """
+from drivebay.service import imaging
+from drivebay.storage import copy
+
+imaging.RECORD_EVERY_S = 0.005
+copy.PIECE = 256 * 1024
+"""
 
 RESTART_WITHIN_S = 20.0
 """A guard against waiting for somebody who is dead; SQLite alone would wait for 30 s."""
@@ -55,10 +62,11 @@ class Victim(Server):
                 env=self.env,
                 start_new_session=True,
             )
-        with suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(after_s)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def restart(self) -> None:
         began = time.monotonic()

@@ -2,8 +2,9 @@
 
 import gzip
 import random
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPException
 
 import pytest
@@ -221,6 +222,18 @@ def test_a_copy_goes_on_after_a_restart_where_it_was_durable(
     for one in (drive, queued):
         wait_for(stepped, user, one, None)
         assert content_of(stepped, user, one) == CONTENT
+
+
+def test_an_orderly_end_leaves_no_job_that_looks_as_if_it_ran(stepped, user, source, destinations):
+    """A cancel that came while the last requests ended would wait for the runner that is gone."""
+    (drive,) = destinations(1)
+    image(stepped, user, drive, source)
+    wait_for(stepped, user, drive, "0%")
+
+    stepped.stop()
+
+    with closing(sqlite3.connect(stepped.data / "catalog.sqlite")) as database:
+        assert database.execute("SELECT state FROM jobs").fetchall() == [("queued",)]
 
 
 @pytest.mark.parametrize("way", ["stop", "kill"])

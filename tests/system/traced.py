@@ -12,7 +12,10 @@ import pytest
 
 from live import Server
 
-_CALLS = "openat,pwrite64,write,writev,sendto,sendmsg,ftruncate,fallocate,unlink,fdatasync,fsync"
+_SENDING = ("write", "writev", "sendto", "sendmsg")
+_CHANGING = ("openat", "pwrite64", "ftruncate", "fallocate", "unlink")
+_FLUSHING = ("fdatasync", "fsync")
+_CALLS = ",".join((*_SENDING, *_CHANGING, *_FLUSHING))
 _LINE = re.compile(
     r"(?P<pid>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?P<resumed> resumed>)?\(?(?P<words>.*)"
 )
@@ -65,28 +68,27 @@ class Undurable:
         found = _LINE.match(line)
         if found is None:
             return False
-        pid, call, words = found["pid"], found["call"], found["words"]
+        pid, words = found["pid"], found["words"]
         if found["resumed"]:
             words = self._begun.pop(pid, "") + words
         elif words.endswith("<unfinished ...>"):
             self._begun[pid] = words
         path = match["path"] if (match := _PATH.match(words)) else ""
+        self._note(found["call"], path, words)
+        is_sent = found["call"] in _SENDING and path.startswith("socket:")
+        return is_sent and '"HTTP/1.1 2' in words
+
+    def _note(self, call: str, path: str, words: str) -> None:
         match call:
             case "pwrite64" | "ftruncate" | "fallocate":
                 self.paths.add(path)
             case "openat":
                 self._changed_folder(_CREATED.search(words))
             case "unlink":
-                removed = _UNLINKED.match(words)
-                self._changed_folder(removed)
-                # What is gone with its folder's flush needs none of its own.
-                self.paths.discard(removed["path"] if removed else "")
+                self._changed_folder(_UNLINKED.match(words))
             case "fdatasync" | "fsync" if words.endswith("= 0"):
                 self.paths.discard(path)
                 self.flushed.add(path)
-            case "write" | "writev" | "sendto" | "sendmsg" if path.startswith("socket:"):
-                return '"HTTP/1.1 2' in words
-        return False
 
     def _changed_folder(self, match: re.Match[str] | None) -> None:
         if match:
