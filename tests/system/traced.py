@@ -84,8 +84,9 @@ class Undurable:
                 self.paths.add(path)
             case "openat":
                 self._changed_folder(_CREATED.search(words))
-            case "unlink":
-                self._changed_folder(_UNLINKED.match(words))
+            case "unlink" if match := _UNLINKED.match(words):
+                self.paths.discard(match["path"])
+                self._changed_folder(match)
             case "fdatasync" | "fsync" if words.endswith("= 0"):
                 self.paths.discard(path)
                 self.flushed.add(path)
