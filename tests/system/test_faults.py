@@ -229,3 +229,19 @@ def test_a_catalog_whose_disk_fails_for_good_loses_nothing(server, user, drive):
     server.start()
     assert info_of(server, user, drive)["name"] == ""
     assert content_of(server, user, drive) == CONTENT
+
+
+def test_a_size_whose_commit_failed_and_held_is_one_that_the_volume_has(server, user, drive):
+    """The third flush of the journal comes after the transaction has taken effect."""
+    server.workers = 1
+    failing(server, server.data / "catalog.sqlite-journal", "fdatasync", when="3")
+
+    answer = server.api("POST", f"/drives/{drive}/set", "size 3M", user=user)
+
+    assert (answer.status, answer.headers["x-elastic-error"]) == (500, "system")
+    assert failures(server) == 1
+    for restart in (lambda: None, lambda: mended(server)):
+        restart()
+        size = int(info_of(server, user, drive)["size"])
+        assert info_of(server, user, drive)["status"] == "active"
+        assert content_of(server, user, drive) == CONTENT.ljust(size, b"\0")
