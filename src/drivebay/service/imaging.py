@@ -55,8 +55,8 @@ def parse_conversion(word: str) -> Conversion:
 
 def image(
     ctx: Context, caller: UUID, destination: UUID, source: UUID, conversion: Conversion
-) -> None:
-    """Queue imaging of *destination* from *source*.
+) -> Drive:
+    """Queue imaging of *destination* from *source*; return the destination as it is then.
 
     Raises:
         DriveNotFound: the caller does not own the one or may not read the other.
@@ -84,7 +84,9 @@ def image(
             job_rows.insert(
                 tx, drive=destination, source=source, conversion=conversion, total=total
             )
+            queued = access.owned(rows.get(tx, destination), caller, destination)
     ctx.wake_imaging()
+    return queued
 
 
 def _require_imageable(
@@ -129,11 +131,12 @@ def clone(
 
     drive = make(ctx, caller, wanted, require_state=require_state)
     try:
-        image(ctx, caller, drive.uuid, source, conversion)
+        queued = image(ctx, caller, drive.uuid, source, conversion)
     except DrivebayError:
         destroy(ctx, caller, drive.uuid)
         raise
-    return record(ctx, access.owned(ctx.rows.drive(drive.uuid), caller, drive.uuid), caller)
+    # Not looked up again: a small drive may be done, and who polls waits to see `imaging` go.
+    return record(ctx, queued, caller)
 
 
 def cancel(ctx: Context, caller: UUID, destination: UUID) -> None:
