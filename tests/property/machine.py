@@ -102,6 +102,11 @@ class Api(RuleBasedStateMachine):
         }
         return max(0, offsets[base])
 
+    def repeated(self, content: bytes, length: int) -> bytes:
+        """Return *content* again and again, *length* bytes of it, with a hole behind each time."""
+        unit = content + bytes(20000)
+        return (unit * (length // len(unit) + 1))[:length]
+
     @initialize(
         first=values.sizes,
         second=values.sizes,
@@ -116,8 +121,8 @@ class Api(RuleBasedStateMachine):
             ("bob", third, {"readers": EVERYONE}),
         ):
             self.twin.create(Manner(who), pairs | {"size": str(size)})
-        for drive, made in zip(list(self.model.drives), (stuff, stream, stream), strict=True):
-            content = made.made()[: self.model.drives[drive].size]
+        for drive, made in zip(list(self.model.drives), (stuff, stream, stuff), strict=True):
+            content = self.repeated(made.made(), self.model.drives[drive].size)
             self.twin.write(Manner(), drive, None, Upload(content))
 
     @precondition(lambda self: len(self.model.drives) < DRIVES_MAX)
@@ -166,14 +171,15 @@ class Api(RuleBasedStateMachine):
         place=values.places,
         stuff=st.one_of(values.plain, values.plain, values.gzip_streams),
         packing=values.packings,
-        is_fitting=st.sampled_from([True] * 7 + [False]),
+        fit=st.sampled_from(["cut", "cut", "cut", "fill", "fill", "none"]),
     )
-    def write(self, manner, which, place, stuff, packing, is_fitting):
+    def write(self, manner, which, place, stuff, packing, fit):
         drive, content = self.drive(which), stuff.made()
         offset = self.place(drive, place, len(content))
-        if is_fitting and drive in self.model.drives and place[0] != "over":
+        if fit != "none" and drive in self.model.drives and place[0] != "over":
             offset = min(offset, self.model.drives[drive].size)
-            content = content[: self.model.drives[drive].size - offset]
+            room = self.model.drives[drive].size - offset
+            content = self.repeated(content, room) if fit == "fill" else content[:room]
         at = spelled(offset, manner.rolled("offset"))
         self.twin.write(manner, drive, at, packing.upload(content))
 

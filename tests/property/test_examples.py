@@ -1,5 +1,6 @@
 """Short histories that chance does not find each time: every error, sizes at the limits, old faults."""
 
+import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,3 +179,26 @@ def test_a_call_that_another_worker_made_obsolete_is_answered_anew(twin):
 
     for manner in (Manner("alice", "GET", worker=worker) for worker in (0, 1)):
         twin.read(manner, drive, "0", "4k")
+
+
+@pytest.mark.parametrize("kind", ["file", "memory"])
+@pytest.mark.parametrize("conversion", ["", "gzip", "gunzip"])
+@pytest.mark.parametrize("pieces", [1, 2, 3])
+def test_imaging_is_whole_after_a_stop_and_a_crash(twin, conversion, pieces):
+    source, drive = (twin.create(Manner(), {"size": "12M"}) for _ in range(2))
+    dice = random.Random(pieces)
+    content = dice.randbytes(PIECE) + bytes(5000) + dice.randbytes(PIECE)
+    form = "gzip stored" if conversion == "gunzip" else "plain"
+    twin.write(Manner(), source, None, Upload(FORMS[form](content)))
+    twin.write(Manner(), drive, None, Upload(b"before" * 2**20))
+    twin.image(Manner(), drive, source, conversion)
+
+    for is_crash in (False, True):
+        for _ in range(pieces):
+            if twin.may_step(0):
+                twin.step(0)
+        twin.restart(is_crash=is_crash)
+    twin.run_all()
+
+    assert not twin.model.jobs
+    twin.compare_all_content(twin.model.drives[drive])
