@@ -1,5 +1,6 @@
 """The state machine: histories of calls by several users, with workers, runners and an operator."""
 
+import faulthandler
 import gc
 import itertools
 import sys
@@ -26,6 +27,7 @@ from property.twin_checks import HIDDEN, ODD, ComparedTwin
 from property.world import STORES, Template
 
 DRIVES_MAX = 7
+HANG_S = 300
 _MALFORMED = ["nonsense", NOWHERE.upper(), NOWHERE[:-1], "%61" + NOWHERE[1:], "list", "..", "*"]
 
 targets = st.integers(0, 119)
@@ -46,6 +48,9 @@ class Api(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
+        # The guard against a hang begins anew, so that it does not end the shrinking of a failure.
+        # Run pytest with -s to see what it prints.
+        faulthandler.dump_traceback_later(HANG_S, exit=True)
         self.twin = ComparedTwin(self.template, self.base / f"{next(self.numbers)}", self.kind)
         self.turn = 0
         self.gone: list[str] = []
@@ -64,12 +69,17 @@ class Api(RuleBasedStateMachine):
         return NOWHERE if which == 115 else living[which % len(living)]
 
     def source(self, which: int, drive: str, conversion: str) -> str:
-        """Return the drive of *which*, mostly another one; for gunzip rather one with a stream."""
-        others = [uuid for uuid in self.model.drives if uuid != drive]
-        streams = [u for u in others if self.model.drives[u].content.head(2) == MAGIC]
-        if which > 110 or not others:
+        """Return the drive of *which*: mostly another one, and one whose imaging can succeed."""
+        drives = self.model.drives
+        others = [uuid for uuid in drives if uuid != drive]
+        if which >= 110 or not others:
             return self.drive(which)
-        found = streams if conversion == "gunzip" and streams else others
+        fitting = others
+        if conversion == "gunzip":
+            fitting = [uuid for uuid in others if drives[uuid].content.head(2) == MAGIC]
+        elif conversion == "" and drive in drives:
+            fitting = [uuid for uuid in others if drives[uuid].size <= drives[drive].size]
+        found = fitting if fitting and which < 95 else others
         return found[which % len(found)]
 
     def resolved(self, pairs: dict[str, str]) -> dict[str, str]:
@@ -233,6 +243,20 @@ class Api(RuleBasedStateMachine):
         self.twin.image(manner, drive, self.source(source, drive, conversion), conversion)
         while self.twin.may_step(runner):
             self.twin.step(runner)
+
+    @rule(
+        which=targets,
+        source=targets,
+        conversion=values.conversions,
+        pieces=st.integers(1, 4),
+        is_crash=st.booleans(),
+    )
+    def image_over_a_restart(self, which, source, conversion, pieces, is_crash):
+        drive = self.drive(which)
+        self.twin.image(Manner(), drive, self.source(source, drive, conversion), conversion)
+        self.run_some_pieces(0, pieces)
+        self.twin.restart(is_crash=is_crash)
+        self.run_some_pieces(1, pieces)
 
     @precondition(lambda self: len(self.model.drives) < DRIVES_MAX)
     @rule(
