@@ -6,6 +6,7 @@ has changed costs a hundredth of reading a row from it, and the answer holds ove
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -40,6 +41,10 @@ class Rows:
         """Return what `drive` would, or None where that would take a transaction."""
         return self._drives.kept(uuid)
 
+    def recent_drive(self, uuid: UUID) -> Drive | None:
+        """Return the drive as it was some time ago, or None: good for a guess that is checked."""
+        return self._drives.recent(uuid)
+
     def kept_user(self, uuid: UUID) -> User | None:
         """Return what `user` would, or None where that would take a transaction."""
         return self._users.kept(uuid)
@@ -55,13 +60,16 @@ class _Kept(Generic[T]):
         self._lock = Lock()
 
     def kept(self, uuid: UUID) -> T | None:
-        version = self._catalog.version()
-        with self._lock:
-            found = self._rows.get(uuid)
-            if found is None or found[0] != version:
-                return None
+        found = self._rows.get(uuid)
+        if found is None or found[0] != self._catalog.version():
+            return None
+        with suppress(KeyError):  # Another thread may have put it out meanwhile.
             self._rows.move_to_end(uuid)
-            return found[1]
+        return found[1]
+
+    def recent(self, uuid: UUID) -> T | None:
+        found = self._rows.get(uuid)
+        return None if found is None else found[1]
 
     def get(self, uuid: UUID) -> T | None:
         row = self.kept(uuid)

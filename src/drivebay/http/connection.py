@@ -9,6 +9,7 @@ task; and a connection whose body was not read is closed so that the caller sees
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Scope
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from drivebay.http.direct import DirectSender
 from drivebay.http.errors import Refusal
 from drivebay.http.framing import Head, HeadReader
 from drivebay.http.pace import RATE_MIN_BYTES_PER_S, Pace, untaken
@@ -92,6 +94,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._taking: Pace | None = None
         self._lingered: int | None = None
+        self._direct: DirectSender | None = None
 
     # What asyncio calls.
 
@@ -117,6 +120,8 @@ class Connection(asyncio.BufferedProtocol):
                 waiting.set_result(None)
         if self._exchange is not None:
             self._exchange.gone.set()
+        else:
+            self._close_direct()
 
     def eof_received(self) -> bool:
         """Answer what was asked in whole before the caller ended its side; else hang up."""
@@ -236,6 +241,26 @@ class Connection(asyncio.BufferedProtocol):
         if not self._is_lost:
             self._transport.writelines(parts)
 
+    def direct(self) -> DirectSender | None:
+        """Return what sends from any thread, or None while bytes before are still to be sent.
+
+        It is good until the exchange ends; nothing else may be written meanwhile.
+        """
+        if self._is_lost or self._transport.is_closing():
+            return None
+        if self._transport.get_write_buffer_size():
+            return None
+        if self._direct is None:
+            # A descriptor of its own: the transport closes the other one whenever the caller hangs
+            # up, and its number may belong to another connection before the thread looks again.
+            self._direct = DirectSender(os.dup(self._transport.get_extra_info("socket").fileno()))
+        return self._direct
+
+    def _close_direct(self) -> None:
+        if self._direct is not None:
+            self._direct.close()
+            self._direct = None
+
     @property
     def is_last(self) -> bool:
         """Whether the connection ends with the present answer."""
@@ -250,6 +275,7 @@ class Connection(asyncio.BufferedProtocol):
         self._server.total_requests += 1
         self._exchange = None
         if self._is_lost:
+            self._close_direct()
             return
         if self._body_left > len(self._inbox):
             self._linger()
@@ -426,9 +452,20 @@ class Exchange:
         self._continue()
         await self._connection.fill(view, stall_s=stall_s, within_s=within_s)
 
-    async def drain(self) -> None:
-        """As `Connection.drain`."""
-        await self._connection.drain()
+    def start_direct(self, start: Message) -> tuple[DirectSender, bytes] | None:
+        """Begin an answer with the head of *start* that a thread will send; `end_direct` ends it.
+
+        Returns what sends it and the head's bytes, or None where `send` has to be used.
+        """
+        direct = self._connection.direct()
+        return None if direct is None else (direct, self._head_of(start))
+
+    async def end_direct(self, rest: memoryview) -> None:
+        """Send what the thread has left over of the answer; return when the kernel has it."""
+        self._is_ended = True
+        if rest:
+            self._connection.write(rest)
+            await self._connection.drain()
 
     async def receive(self) -> Message:
         """Return the next part of the body, or that the caller is gone."""

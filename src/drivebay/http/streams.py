@@ -1,26 +1,21 @@
 """The bridge between async bodies and blocking code: buffers, a thread pool, deadlines."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
 from drivebay.http.connection import Disconnected, Exchange, TooSlow
+from drivebay.http.direct import DirectSender
 from drivebay.http.errors import Refusal, refused
 from drivebay.http.pace import RATE_MIN_BYTES_PER_S
+from drivebay.http.threads import Threads
 from drivebay.http.turns import Turns
 from drivebay.model import TRANSFER_MAX
 from drivebay.units import KIB, MIB
 from drivebay.wire import ErrorWord
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 PAIRS_MAX = 2 * MIB
 """The longest KEY VALUE or JSON body."""
@@ -50,22 +45,9 @@ class Streams:
         self.transfers = Turns("transfers", per_user=transfers_per_user, wait_s=stall_timeout_s)
         # Apart from the transfers, which callers can hold for as long as they dawdle.
         self.changes = Turns("changes", per_user=_CHANGES_PER_USER, wait_s=stall_timeout_s)
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="drivebay")
+        self._threads = Threads(THREADS, "drivebay")
+        self.call = self._threads.call
         self._buffers: list[bytearray] = []
-
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run blocking *function* in a thread and return what it returns.
-
-        The thread is never abandoned: a caller who hangs up does not end a write half way.
-        """
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._pool, lambda: function(*args, **kwargs))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            # The thread works in the task's buffer, which another one gets when this one ends.
-            await _ended(future)
-            raise
 
     @contextmanager
     def buffer(self, length: int) -> Iterator[memoryview]:
@@ -77,19 +59,19 @@ class Streams:
             if len(self._buffers) < _BUFFERS_KEPT:
                 self._buffers.append(kept)
 
-    async def small_body(self, request: Request) -> bytes:
+    async def small_body(self, scope: Scope, receive: Receive) -> bytes:
         """Return a body of KEY VALUE pairs, or of a call that needs none.
 
         Raises:
             Refusal: it is too long, too slow or incomplete.
         """
-        length = int(request.headers.get("content-length", "0"))
+        length = int(Headers(scope=scope).get("content-length", "0"))
         if length == 0:
             return b""
         if length > PAIRS_MAX:
             raise refused(400, f"the body is longer than {PAIRS_MAX} bytes")
         body = bytearray()
-        async for part in self._parts(request.receive, length=length):
+        async for part in self._parts(receive, length=length):
             body += part
         return bytes(body)
 
@@ -182,28 +164,40 @@ class Streams:
         await send(_start_of_bytes(length))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def send_bytes(self, send: Send, body: memoryview) -> None:
-        """Answer 200 with *body*, and return when the kernel has taken it, or the caller is gone.
+    async def send_filled(
+        self, scope: Scope, send: Send, length: int, fill: Callable[[memoryview], None]
+    ) -> None:
+        """Answer 200 with *length* bytes, at most 4 MiB, that *fill* puts into a buffer in a thread.
 
-        A reader that never reads holds its turn until the connection cuts it off.
+        Returns when the kernel has taken them, or the caller is gone.  A reader that never reads
+        holds its turn until the connection cuts it off.
         """
-        await send(_start_of_bytes(len(body)))
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        start = _start_of_bytes(length)
+        exchange: Exchange | None = scope.get("extensions", {}).get("drivebay.exchange")
+        with self.buffer(length) as buffer:
+            direct = exchange.start_direct(start) if exchange else None
+            if exchange is None or direct is None:
+                await self.call(fill, buffer)
+                await send(start)
+                await send({"type": "http.response.body", "body": buffer, "more_body": False})
+                return
+            await exchange.end_direct(await self.call(_fill_and_send, fill, buffer, *direct))
 
     def close(self) -> None:
         """Wait for the threads and end them."""
-        self._pool.shutdown(wait=True)
+        self._threads.close()
+
+
+def _fill_and_send(
+    fill: Callable[[memoryview], None], buffer: memoryview, sender: DirectSender, head: bytes
+) -> memoryview:
+    fill(buffer)
+    return sender.send(head, buffer)
 
 
 def _too_slow() -> Refusal:
     # What is left of the body is not waited for a second time.
     return Refusal(408, ErrorWord.USAGE, "the body came too slowly", {"Connection": "close"})
-
-
-async def _ended(future: "asyncio.Future[T]") -> None:
-    while not future.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
 
 
 def _start_of_bytes(length: int) -> Message:

@@ -9,12 +9,15 @@ import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import add
 from pathlib import Path
 from threading import Lock
 
 from drivebay.errors import StorageFailed
 
 _RECORD = struct.Struct("<QQQQ")
+
+_RECORDS_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Counters:
         """Open the files of *writer* and of the *others*, which must exist."""
         self._lock = Lock()
         self._dirty = False
+        # What this process wrote last, and nobody else writes; a short write is not noted.
+        self._records: dict[int, tuple[int, ...]] = {}
         self._fd = os.open(folder / writer, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._all = [self._fd]
         for name in others:
@@ -73,15 +78,18 @@ class Counters:
 
     def _add(self, drive_id: int, more: tuple[int, int, int, int]) -> None:
         with self._lock:
-            now = _record_at(self._fd, drive_id)
-            record = _RECORD.pack(*(a + b for a, b in zip(now, more, strict=True)))
+            now = self._records.get(drive_id) or _record_at(self._fd, drive_id)
+            after = tuple(map(add, now, more))
             try:
-                written = os.pwrite(self._fd, record, drive_id * _RECORD.size)
+                written = os.pwrite(self._fd, _RECORD.pack(*after), drive_id * _RECORD.size)
             except OSError as error:
                 raise StorageFailed(operation="count the transfer") from error
             if written != _RECORD.size:
                 raise StorageFailed(operation="count the transfer")
             self._dirty = True
+            if len(self._records) >= _RECORDS_KEPT:
+                self._records.clear()
+            self._records[drive_id] = after
 
 
 def _record_at(fd: int, drive_id: int) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from uuid import UUID
 
-from drivebay.errors import DriveBusy, StorageFailed
+from drivebay.errors import DrivebayError, DriveBusy, DriveFaulted, StorageFailed
 from drivebay.model import Drive
 from drivebay.service.context import Context
 from drivebay.storage.volume import Volume, WouldWait
@@ -25,7 +25,6 @@ CHANGE_WAIT_S = 10.0
 _TRIES_MAX = 100
 
 
-@contextmanager
 def held_range(  # noqa: PLR0913 - which drive, what may be, where, how
     ctx: Context,
     uuid: UUID,
@@ -35,7 +34,7 @@ def held_range(  # noqa: PLR0913 - which drive, what may be, where, how
     *,
     shared: bool,
     now: bool = False,
-) -> Iterator[tuple[Drive, Volume]]:
+) -> AbstractContextManager[tuple[Drive, Volume]]:
     """Hold a range that *check* finds to be inside the drive; yield its row and its open volume.
 
     Raises:
@@ -48,8 +47,7 @@ def held_range(  # noqa: PLR0913 - which drive, what may be, where, how
     def open_volume(drive: Drive) -> Volume:
         return ctx.open_volume(drive, now=now)
 
-    with _held(ctx, uuid, check, open_volume, lock, now=now) as held:
-        yield held
+    return _held(ctx, uuid, check, open_volume, lock, now=now)
 
 
 @contextmanager
@@ -85,11 +83,13 @@ def _held(
     now: bool,
 ) -> Iterator[tuple[Drive, Volume]]:
     look_up = ctx.rows.kept_drive if now else ctx.rows.drive
-    present = look_up(uuid)
+    drive = _guessed(ctx.rows.recent_drive(uuid), check)
     for _ in range(_TRIES_MAX):
-        if now and present is None:
-            raise WouldWait
-        drive = check(present)
+        if drive is None:
+            present = look_up(uuid)
+            if now and present is None:
+                raise WouldWait
+            drive = check(present)
         volume = _opened(drive, look_up, open_volume)
         if volume is not None:
             with volume, lock(volume):
@@ -97,8 +97,18 @@ def _held(
                 if present is not None and _is_same_volume(present, drive):
                     yield check(present), volume
                     return
-        present = look_up(uuid)
+        drive = None
     raise DriveBusy(drive=uuid, reason="it is changed all the time; try again")
+
+
+def _guessed(recent: Drive | None, check: Check) -> Drive | None:
+    """Return the row that is probably the present one; a refusal by it counts for nothing."""
+    if recent is None:
+        return None
+    try:
+        return check(recent)
+    except DrivebayError:
+        return None
 
 
 def _opened(
@@ -109,7 +119,7 @@ def _opened(
     """Return the drive's volume, or None when the drive has changed since its row was read."""
     try:
         return open_volume(drive)
-    except StorageFailed:
+    except (StorageFailed, DriveFaulted):
         present = look_up(drive.uuid)
         if present is not None and _is_same_volume(present, drive):
             raise
@@ -117,6 +127,8 @@ def _opened(
 
 
 def _is_same_volume(one: Drive, other: Drive) -> bool:
+    if one is other:
+        return True
     # A drive in plain has no key that a destroy would take from it, so its state counts too.
     return (one.state, one.store, one.size, one.wrapped_key) == (
         other.state,

@@ -82,30 +82,38 @@ class Upload:
 
     A body that decodes to at most 4 MiB is validated whole before its first byte is stored.  A
     longer one is applied in pieces as it arrives; *in_place* counts the bytes that are stored.
-    `feed` and `finish` block; call them in turn.
+    `begin`, `feed` and `finish` block; call them in turn.
     """
 
-    def __init__(
-        self, ctx: Context, caller: UUID, drive: UUID, offset: int, *, length: int, gzip: bool
-    ) -> None:
-        """Begin a write of a body of *length* bytes, *gzip* or raw, if the caller may now.
+    def __init__(self, ctx: Context, caller: UUID, drive: UUID, offset: int, *, gzip: bool) -> None:
+        """Write a body, *gzip* or raw, onto *caller*'s *drive* from *offset* on."""
+        self._ctx = ctx
+        self._caller = caller
+        self._drive = drive
+        self.offset = offset
+        self.in_place = 0
+        self._inflater = Inflater() if gzip else None
+
+    def begin(self, length: int, *, now: bool = False) -> None:
+        """Find out whether the write of a body of *length* bytes may begin.
 
         Raises:
             DriveNotFound: the caller owns no such drive.
             DriveBusy: the drive is in use by an imaging.
             DriveFaulted: the drive's content is in doubt.
             WritePastEnd: the raw body does not fit.
+            WouldWait: *now* was asked for, and it takes waiting.
         """
-        self._ctx = ctx
-        self._caller = caller
-        self._drive = drive
-        self._offset = offset
-        self.in_place = 0
-        self._inflater = Inflater() if gzip else None
-        self._row = self._check(0 if gzip else length)(ctx.rows.drive(drive))
+        look_up = self._ctx.rows.kept_drive if now else self._ctx.rows.drive
+        row = look_up(self._drive)
+        if now and row is None:
+            raise WouldWait
+        self._row = self._check(0 if self._inflater else length)(row)
 
-    def feed(self, data: memoryview) -> None:
-        """Take the next part of the body; *data* may be changed by the call.
+    def feed(self, data: memoryview, *, is_last: bool = False) -> None:
+        """Take the next part of the body, and `finish` after the last.
+
+        *data* may be changed by the call.
 
         Raises:
             InvalidInput: the body is not one sound gzip stream.
@@ -113,9 +121,11 @@ class Upload:
         """
         if self._inflater is None:
             self._store(data)
-            return
-        for piece in self._inflater.pieces(data):
-            self._store(memoryview(piece))
+        else:
+            for piece in self._inflater.pieces(data):
+                self._store(memoryview(piece))
+        if is_last:
+            self.finish()
 
     def finish(self) -> None:
         """End the write: on return everything is durable and counted."""
@@ -130,7 +140,7 @@ class Upload:
         if not data:
             return
         ctx, uuid = self._ctx, self._drive
-        offset = self._offset + self.in_place
+        offset = self.offset + self.in_place
         check = self._check(self.in_place + len(data))
         with held_range(ctx, uuid, check, offset, len(data), shared=False) as (row, volume):
             volume.pwrite(offset, data)
@@ -148,9 +158,9 @@ class Upload:
             drive = access.owned(row, self._caller, self._drive)
             require_idle(drive)
             require_sound(drive)
-            if self._offset + length > drive.size:
+            if self.offset + length > drive.size:
                 raise WritePastEnd(
-                    drive=drive.uuid, offset=self._offset, size=drive.size, in_place=self.in_place
+                    drive=drive.uuid, offset=self.offset, size=drive.size, in_place=self.in_place
                 )
             return drive
 

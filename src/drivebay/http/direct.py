@@ -1,0 +1,58 @@
+"""Sending from the thread that has the bytes: for as long as the caller takes them at once.
+
+A large answer costs its copy into the kernel.  In the loop's thread that time would be everybody's;
+in the thread that has read and decrypted the bytes it is the answer's own, and the cores share the
+work.  A caller that dawdles must not keep the thread, so what it does not take soon goes back to
+the loop, which can wait for any number of callers at once.
+"""
+
+import os
+import select
+import time
+
+PATIENCE_S = 0.05
+"""How long a thread waits for a caller, in all of one answer."""
+
+_MS_PER_S = 1000
+
+
+class DirectSender:
+    """Sends on one connection, in any one thread at a time."""
+
+    def __init__(self, fd: int) -> None:
+        """Take over *fd*, a socket that does not block."""
+        self._fd = fd
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+
+    def send(self, head: bytes, body: memoryview) -> memoryview:
+        """Send *head* and *body*; return what of the two the caller did not take in time.
+
+        Nothing is left over of a caller that is gone.
+        """
+        try:
+            sent = self._write([head, body])
+            if sent < len(head):
+                return memoryview(head[sent:] + bytes(body))
+            return self._send_rest(body[sent - len(head) :])
+        except OSError:
+            return memoryview(b"")  # The loop is told too, and ends the connection.
+
+    def _send_rest(self, rest: memoryview) -> memoryview:
+        deadline = time.monotonic() + PATIENCE_S
+        while rest:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not self._poll.poll(left_s * _MS_PER_S):
+                break
+            rest = rest[self._write([rest]) :]
+        return rest
+
+    def _write(self, parts: list[bytes | memoryview]) -> int:
+        try:
+            return os.writev(self._fd, parts)
+        except BlockingIOError:
+            return 0
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._fd)
