@@ -51,8 +51,11 @@ class Read:
         def fill(buffer: memoryview) -> None:
             transfer.read(ctx, caller, drive, offset, buffer)
 
+        def fill_now(buffer: memoryview) -> bool:
+            return transfer.read_now(ctx, caller, drive, offset, buffer)
+
         async with streams.transfers.taken(caller):
-            await streams.send_filled(scope, send, length, fill)
+            await streams.send_filled(scope, send, length, fill_now=fill_now, fill=fill)
 
 
 class Write:

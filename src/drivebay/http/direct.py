@@ -10,7 +10,7 @@ import os
 import select
 import time
 
-PATIENCE_S = 0.05
+PATIENCE_S = 0.005
 """How long a thread waits for a caller, in all of one answer."""
 
 _MS_PER_S = 1000

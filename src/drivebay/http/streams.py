@@ -1,6 +1,7 @@
 """The bridge between async bodies and blocking code: buffers, a thread pool, deadlines."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,10 @@ PAIRS_MAX = 2 * MIB
 
 # Enough for the disks to be busy and few enough to be bounded: a thread holds one transfer.
 THREADS = 32
+
+# Threads for what waits for nothing but a core.  One a core is enough, and more are slower: each has
+# a buffer of 4 MiB in hand, and the caches hold few.
+LANES = len(os.sched_getaffinity(0))
 
 # A change may wait for transfers in flight to end, and holds a thread meanwhile.
 _CHANGES_PER_USER = 8
@@ -47,6 +52,7 @@ class Streams:
         self.changes = Turns("changes", per_user=_CHANGES_PER_USER, wait_s=stall_timeout_s)
         self._threads = Threads(THREADS, "drivebay")
         self.call = self._threads.call
+        self._lanes = Threads(LANES, "drivebay-lane")
         self._buffers: list[bytearray] = []
 
     @contextmanager
@@ -165,12 +171,19 @@ class Streams:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def send_filled(
-        self, scope: Scope, send: Send, length: int, fill: Callable[[memoryview], None]
+        self,
+        scope: Scope,
+        send: Send,
+        length: int,
+        *,
+        fill_now: Callable[[memoryview], bool],
+        fill: Callable[[memoryview], None],
     ) -> None:
-        """Answer 200 with *length* bytes, at most 4 MiB, that *fill* puts into a buffer in a thread.
+        """Answer 200 with *length* bytes, at most 4 MiB, that are put into a buffer in a thread.
 
-        Returns when the kernel has taken them, or the caller is gone.  A reader that never reads
-        holds its turn until the connection cuts it off.
+        By *fill_now*, or by *fill* where that says that it takes waiting.  Returns when the kernel
+        has taken them, or the caller is gone.  A reader that never reads holds its turn until the
+        connection cuts it off.
         """
         start = _start_of_bytes(length)
         exchange: Exchange | None = scope.get("extensions", {}).get("drivebay.exchange")
@@ -181,18 +194,22 @@ class Streams:
                 await send(start)
                 await send({"type": "http.response.body", "body": buffer, "more_body": False})
                 return
-            await exchange.end_direct(await self.call(_fill_and_send, fill, buffer, *direct))
+            rest = await self._lanes.call(_fill_and_send, fill_now, buffer, *direct)
+            if rest is None:
+                await self.call(fill, buffer)
+                rest = await self._lanes.call(direct[0].send, direct[1], buffer)
+            await exchange.end_direct(rest)
 
     def close(self) -> None:
         """Wait for the threads and end them."""
         self._threads.close()
+        self._lanes.close()
 
 
 def _fill_and_send(
-    fill: Callable[[memoryview], None], buffer: memoryview, sender: DirectSender, head: bytes
-) -> memoryview:
-    fill(buffer)
-    return sender.send(head, buffer)
+    fill_now: Callable[[memoryview], bool], buffer: memoryview, sender: DirectSender, head: bytes
+) -> memoryview | None:
+    return sender.send(head, buffer) if fill_now(buffer) else None
 
 
 def _too_slow() -> Refusal:
