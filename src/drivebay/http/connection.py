@@ -20,7 +20,7 @@ from uvicorn.server import ServerState
 
 from drivebay.http.direct import DirectSender
 from drivebay.http.errors import Refusal
-from drivebay.http.framing import Head, HeadReader
+from drivebay.http.framing import Head, HeadReader, KnownHeads
 from drivebay.http.pace import RATE_MIN_BYTES_PER_S, Pace, untaken
 from drivebay.units import KIB, MIB
 
@@ -40,6 +40,8 @@ _LINGER_MAX_BYTES = 64 * MIB
 # What may arrive unasked: the head, and what came in the same packets behind it.
 _INBOX_MAX = 64 * KIB
 _SCRATCH = memoryview(bytearray(_INBOX_MAX))
+
+_KNOWN_HEADS = KnownHeads()
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -76,7 +78,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = _loop or asyncio.get_running_loop()
         self._transport = cast("asyncio.Transport", None)
         self._inbox = bytearray()
-        self._reader = HeadReader()
+        self._reader = HeadReader(_KNOWN_HEADS)
         self._exchange: Exchange | None = None
         self._is_lost = False
         self._keeps_alive = True
@@ -326,8 +328,10 @@ class Connection(asyncio.BufferedProtocol):
         has_come = bool(self._inbox)
         while self._reader.is_fresh and self._inbox.startswith(b"\r\n"):
             del self._inbox[:2]  # Left behind by an old client (RFC 9112, 2.2).
+        if self._inbox and self._reader.is_fresh and (known := _KNOWN_HEADS.take(self._inbox)):
+            return known
         if self._inbox and self._reader.take(self._inbox):
-            reader, self._reader = self._reader, HeadReader()
+            reader, self._reader = self._reader, HeadReader(_KNOWN_HEADS)
             return reader.head
         # Blank lines are no beginning of a request, and must not keep the connection either.
         if has_come and not self._is_begun:

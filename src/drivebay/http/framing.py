@@ -5,6 +5,7 @@ is what its one Content-Length says, and neither `Upgrade` nor a pipelined reque
 bytes behind the head are read.  What llhttp lets pass and the API does not is refused here.
 """
 
+import re
 from dataclasses import dataclass
 
 import httptools
@@ -22,7 +23,7 @@ _LENGTH_DIGITS_MAX = 19
 _END = b"\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Head:
     """What stands in front of a request's body; names of headers are in lower case."""
 
@@ -39,16 +40,72 @@ class Head:
         """The target without its query."""
         return self.target.partition(b"?")[0]
 
+    def for_target(self, target: bytes) -> "Head":
+        """Return the head that differs in the target alone."""
+        return Head(
+            self.method,
+            target,
+            self.version,
+            self.headers,
+            self.keeps_alive,
+            self.length,
+            self.expects_continue,
+        )
+
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of every header of that name."""
         return [value for found, value in self.headers if found == name]
 
 
+# A client sends the same headers with each request.  So many blocks of them are remembered, none of
+# them longer than this.
+_BLOCKS_MAX = 256
+_BLOCK_MAX_BYTES = 1 * KIB
+
+# The line in front of them, in the one form that makes no difference to what they mean.
+_LINE = re.compile(rb"(GET|POST) (/[!-\"$-~]*) HTTP/1\.1\r\n")
+
+
+class KnownHeads:
+    """Reads heads whose headers are, byte for byte, those of one that the parser has read before.
+
+    A small request spends a third of its time in the parser otherwise.
+    """
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._heads: dict[tuple[bytes, bytes], Head] = {}
+
+    def take(self, inbox: bytearray) -> Head | None:
+        """Cut the head off *inbox* if it is all there and its headers are known."""
+        line = _LINE.match(inbox, 0, TARGET_MAX_BYTES)
+        end = inbox.find(_END, line.end() - 2) if line else -1
+        if line is None or end < 0:
+            return None
+        stop = end + len(_END)
+        method, target = line.groups()
+        known = self._heads.get((method, bytes(inbox[line.end() : stop])))
+        if known is None:
+            return None
+        del inbox[:stop]
+        return known.for_target(target)
+
+    def learn(self, head: Head, taken: bytes) -> None:
+        """Remember the headers of *head*, which the parser has read from *taken*."""
+        line = _LINE.match(taken)
+        if line is None or len(taken) - line.end() > _BLOCK_MAX_BYTES:
+            return
+        if len(self._heads) >= _BLOCKS_MAX:
+            self._heads.clear()
+        self._heads[line[1], taken[line.end() :]] = head
+
+
 class HeadReader:
     """Reads one head; make another for the next."""
 
-    def __init__(self) -> None:
-        """Start before the first byte."""
+    def __init__(self, known: KnownHeads) -> None:
+        """Start before the first byte; what is read becomes *known*."""
+        self._known = known
         self._parser = httptools.HttpRequestParser(self)
         self._fed = 0
         self._target = b""
@@ -84,8 +141,9 @@ class HeadReader:
             return False
         if not self._is_complete:
             raise refused(400, "the request is not well-formed HTTP")
+        head = self.head = self._checked()
+        self._known.learn(head, bytes(inbox[:stop]))
         del inbox[:stop]
-        self.head = self._checked()
         return True
 
     def _require_room(self) -> None:

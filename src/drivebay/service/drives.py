@@ -26,6 +26,7 @@ from drivebay.service.context import Context, stored_size
 from drivebay.service.fields import Fields
 from drivebay.service.holds import Check, held_whole
 from drivebay.service.records import record
+from drivebay.storage.volume import WouldWait
 from drivebay.wire import Record
 
 _log = logging.getLogger("drivebay.drives")
@@ -65,6 +66,18 @@ def info(ctx: Context, caller: UUID, uuid: UUID, *, full: bool = False) -> Recor
     """
     drive = access.readable(ctx.rows.drive(uuid), caller, uuid)
     return record(ctx, drive, caller, full=full)
+
+
+def info_now(ctx: Context, caller: UUID, uuid: UUID) -> Record:
+    """Do as `info`.
+
+    Raises:
+        WouldWait: to find out takes waiting.
+    """
+    row = ctx.rows.kept_drive(uuid)
+    if row is None:
+        raise WouldWait
+    return record(ctx, access.readable(row, caller, uuid), caller)
 
 
 def require_readable(ctx: Context, caller: UUID, uuid: UUID) -> None:

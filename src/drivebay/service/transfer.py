@@ -60,6 +60,50 @@ def read_now(ctx: Context, caller: UUID, uuid: UUID, offset: int, buffer: memory
     return True
 
 
+class SteadyReader:
+    """Reads of one drive by one caller without waiting, for as long as nobody commits anything.
+
+    What `read_now` finds out at each call is found out once.  Under the lock of each read the
+    catalog's version tells whether all of it still holds.
+    """
+
+    def __init__(self, ctx: Context, caller: UUID, uuid: UUID, version: int) -> None:
+        """Read for *caller*, whose credentials held at the catalog's *version*.
+
+        Raises:
+            WouldWait: to find out takes waiting.
+            DrivebayError: the caller may not read the drive.
+        """
+        row = ctx.rows.kept_drive(uuid)
+        if row is None:
+            raise WouldWait
+        self._ctx = ctx
+        self._version = version
+        self._drive = _readable(caller, uuid, 0, 0)(row)
+
+    def read(self, offset: int, buffer: memoryview) -> bool:
+        """Fill *buffer* and count it; or return False, and look into it from the start.
+
+        Raises:
+            WouldWait: that takes waiting; *buffer* is unspecified.
+            StorageFailed: the store failed.
+        """
+        ctx, drive = self._ctx, self._drive
+        length = len(buffer)
+        if offset + length > drive.size:
+            return False
+        with (
+            ctx.open_volume(drive, now=True) as volume,
+            volume.locked(offset, length, shared=True, wait_s=0.0),
+        ):
+            if ctx.catalog.version() != self._version:
+                return False
+            if not volume.pread_now(offset, buffer):
+                raise WouldWait
+        ctx.counters.add_read(drive.id, length)
+        return True
+
+
 def _readable(caller: UUID, uuid: UUID, offset: int, length: int) -> Check:
     def check(row: Drive | None) -> Drive:
         drive = access.readable(row, caller, uuid)

@@ -54,19 +54,19 @@ class FileVolume:
         store: str,
         *,
         size: int | None = None,
-        flushes: SharedFlush | None = None,
+        flushes: Callable[[], SharedFlush] = SharedFlush,
         is_memory: bool = False,
         release: Callable[[int], None] = os.close,
     ) -> None:
         """Take over *fd*, which goes to *release* when the volume is closed.
 
-        *size* is that of the file, where the caller has just looked.  With *is_memory* no read ever
-        waits for a disk.
+        *size* is that of the file, where the caller has just looked; *flushes* returns what others
+        who have it open share.  With *is_memory* no read ever waits for a disk.
         """
         self._fd = fd
         self._store = store
         self._size = os.fstat(fd).st_size if size is None else size
-        self._flushes = flushes or SharedFlush()
+        self._flushes = flushes
         self._is_memory = is_memory
         self._release = release
 
@@ -114,7 +114,7 @@ class FileVolume:
 
     def flush(self) -> None:
         with _failing("flush", self._store):
-            self._flushes.run(self._sync)
+            self._flushes().run(self._sync)
 
     def resize(self, size: int) -> None:
         with _failing("resize", self._store):
@@ -345,16 +345,18 @@ class FileStore:
             fd, size = self._kept(uuid) or self._opened(uuid, now=now)
         except OSError as error:
             raise _failure(error, "open the volume", self._name) from error
-        # Two threads may make one each, and then share nothing but correctness.
-        flushes = self._flushes.get(uuid) or self._flushes.setdefault(uuid, SharedFlush())
         return FileVolume(
             fd,
             self._name,
             size=size,
-            flushes=flushes,
+            flushes=partial(self._flush_of, uuid),
             is_memory=self._is_memory,
             release=partial(self._put_back, uuid, self._seen),
         )
+
+    def _flush_of(self, uuid: UUID) -> SharedFlush:
+        # Two threads may make one each, and then share nothing but correctness.
+        return self._flushes.setdefault(uuid, SharedFlush())
 
     def _kept(self, uuid: UUID) -> tuple[int, int] | None:
         """Return a descriptor of the volume that was kept, and the volume's size."""
