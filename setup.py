@@ -9,6 +9,7 @@ setup(
         Extension(
             "drivebay.storage._xts",
             ["src/drivebay/storage/xts.c"],
+            depends=["src/drivebay/storage/xts_width.h"],
             extra_compile_args=["-O2", "-Wall", "-Wextra"],
             libraries=["dl"],
             optional=True,

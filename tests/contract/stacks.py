@@ -3,13 +3,33 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID, uuid4
 
-from drivebay.storage.crypt import CryptVolume, SectorCipher, inner_size
+import pytest
+
+from drivebay.storage.crypt import (
+    CryptVolume,
+    NativeCipher,
+    PortableCipher,
+    SectorCipher,
+    implementations,
+    inner_size,
+)
 from drivebay.storage.volume import Extent, Store, Volume
 
 KEY = bytes(range(64))
 SECTOR = 4096
+
+# Every cipher that this machine can run; one that stands for what is missing is skipped.
+NATIVE = [
+    pytest.param(partial(NativeCipher, implementation=name), id=name) for name in implementations()
+] or [
+    pytest.param(
+        NativeCipher, id="native", marks=pytest.mark.skip("no native cipher is built here")
+    )
+]
+CIPHERS = [pytest.param(PortableCipher, id="portable"), *NATIVE]
 
 
 @dataclass(frozen=True)

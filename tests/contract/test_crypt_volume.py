@@ -3,48 +3,26 @@
 import pytest
 
 from contract.lock_contract import LockContract
-from contract.stacks import Stack
+from contract.stacks import CIPHERS, Stack
 from contract.volume_contract import VolumeContract
-from drivebay.storage.crypt import NativeCipher, PortableCipher, is_native
 from drivebay.storage.file import FileStore
 from drivebay.storage.memory import MemoryStore
 
-native = pytest.mark.skipif(not is_native(), reason="the native cipher is not built here")
+
+@pytest.fixture(params=CIPHERS)
+def cipher(request):
+    return request.param
 
 
-@pytest.fixture
-def memory_store():
-    return MemoryStore("memory", "domain")
-
-
-@pytest.fixture
-def file_store(tmp_path):
-    made = FileStore("file", "domain", tmp_path / "store")
-    made.prepare("0123", first=True)
-    return made
-
-
-class TestPortableCipherOverMemory(VolumeContract, LockContract):
+class TestOverMemory(VolumeContract, LockContract):
     @pytest.fixture
-    def stack(self, memory_store):
-        return Stack(memory_store, PortableCipher)
+    def stack(self, cipher):
+        return Stack(MemoryStore("memory", "domain"), cipher)
 
 
-class TestPortableCipherOverFile(VolumeContract, LockContract):
+class TestOverFile(VolumeContract, LockContract):
     @pytest.fixture
-    def stack(self, file_store):
-        return Stack(file_store, PortableCipher)
-
-
-@native
-class TestNativeCipherOverMemory(VolumeContract, LockContract):
-    @pytest.fixture
-    def stack(self, memory_store):
-        return Stack(memory_store, NativeCipher)
-
-
-@native
-class TestNativeCipherOverFile(VolumeContract, LockContract):
-    @pytest.fixture
-    def stack(self, file_store):
-        return Stack(file_store, NativeCipher)
+    def stack(self, cipher, tmp_path):
+        made = FileStore("file", "domain", tmp_path / "store")
+        made.prepare("0123", first=True)
+        return Stack(made, cipher)

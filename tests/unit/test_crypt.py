@@ -1,4 +1,7 @@
-"""The cipher against an AES-XTS of our own, against IEEE 1619's vectors, and against itself."""
+"""The ciphers against an AES-XTS by the book, IEEE 1619's vectors, OpenSSL's, and each other."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -7,14 +10,14 @@ from cryptography.hazmat.primitives.ciphers.modes import ECB
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contract.stacks import KEY, SECTOR, Kept, Stack, pattern, read, writable
+from contract.stacks import CIPHERS, KEY, NATIVE, SECTOR, Kept, Stack, pattern, read, writable
 from drivebay.errors import StorageFailed
 from drivebay.storage import crypt
 from drivebay.storage.crypt import (
     CryptVolume,
     NativeCipher,
     PortableCipher,
-    SectorCipher,
+    implementations,
     inner_size,
     is_native,
     sector_cipher,
@@ -22,7 +25,6 @@ from drivebay.storage.crypt import (
 from drivebay.storage.memory import MemoryStore
 
 native = pytest.mark.skipif(not is_native(), reason="the native cipher is not built here")
-CIPHERS = [PortableCipher, pytest.param(NativeCipher, marks=native)]
 
 # IEEE 1619-2007, annex B, vectors 10 to 14: XTS-AES-256, data units of 512 bytes.  The beginning
 # of a longer unit's ciphertext is the same, so they fit our sectors: 32 bytes of each.
@@ -39,6 +41,7 @@ VECTORS = {
 }
 
 sector_numbers = st.integers(0, 2**64 - 9) | st.sampled_from([0, 1, 2**32 - 1, 2**32, 2**51 - 1])
+keys = st.binary(min_size=64, max_size=64).filter(lambda key: key[:32] != key[32:])
 sectors = st.lists(st.sampled_from([0, 0, 1, 2, 3]), min_size=1, max_size=6).map(
     lambda seeds: b"".join(pattern(SECTOR, seed) if seed else bytes(SECTOR) for seed in seeds)
 )
@@ -128,20 +131,101 @@ class TestCipher:
         cipher(KEY).decrypt(0, memoryview(bytearray()))
 
 
-@native
-@given(
-    sector_numbers, sectors, st.binary(min_size=64, max_size=64).filter(lambda k: k[:32] != k[32:])
-)
-def test_both_ciphers_make_the_same_bytes(first, plain, key):
-    one, other = writable(plain), writable(plain)
+@st.composite
+def runs(draw) -> tuple[int, bytes]:
+    """Draw the number of a first sector, up to the last that there is, and up to 70 sectors."""
+    count = draw(st.integers(1, 70))
+    last = 2**64 - count
+    first = draw(st.integers(0, last) | st.sampled_from([0, 2**32 - 1, 2**63 - 1, last]))
+    plain = bytearray(pattern(count * SECTOR, draw(st.integers(0, 2**32))))
+    for zero in draw(st.sets(st.integers(0, count - 1), max_size=5)):
+        plain[zero * SECTOR : (zero + 1) * SECTOR] = bytes(SECTOR)
+    return first, bytes(plain)
 
-    NativeCipher(key).encrypt(first, one)
-    PortableCipher(key).encrypt(first, other)
 
-    assert one == other
-    PortableCipher(key).decrypt(first, one)
-    NativeCipher(key).decrypt(first, other)
-    assert one == other == plain
+@pytest.mark.parametrize("cipher", NATIVE)
+class TestNative:
+    @given(run=runs(), key=keys, at=st.integers(0, 130))
+    def test_it_makes_what_cryptography_makes_wherever_the_buffer_lies(self, cipher, run, key, at):
+        first, plain = run
+        expected = writable(plain)
+        PortableCipher(key).encrypt(first, expected)
+        around = memoryview(bytearray(b"\xee" * (at + len(plain) + 200)))
+        data = around[at : at + len(plain)]
+        data[:] = plain
+        one = cipher(key)
+
+        one.encrypt(first, data)
+
+        assert data == expected
+        one.decrypt(first, data)
+        assert data == plain
+        assert bytes(around[:at]) == b"\xee" * at
+        assert bytes(around[at + len(plain) :]) == b"\xee" * 200
+
+    @given(run=runs(), key=keys)
+    def test_it_opens_what_cryptography_closed(self, cipher, run, key):
+        first, plain = run
+        data = writable(plain)
+        PortableCipher(key).encrypt(first, data)
+
+        cipher(key).decrypt(first, data)
+
+        assert data == plain
+
+    def test_it_deciphers_what_nobody_enciphered_as_cryptography_does(self, cipher):
+        data, expected = writable(pattern(7 * SECTOR)), writable(pattern(7 * SECTOR))
+
+        cipher(KEY).decrypt(5, data)
+
+        PortableCipher(KEY).decrypt(5, expected)
+        assert data == expected
+
+    def test_each_half_of_the_key_counts_to_its_last_bit(self, cipher):
+        seen = set()
+        for bit in range(8 * len(KEY)):
+            key = bytearray(KEY)
+            key[bit // 8] ^= 1 << bit % 8
+            data = writable(pattern(SECTOR))
+            cipher(bytes(key)).encrypt(1, data)
+            seen.add(bytes(data[-32:]))
+
+        assert len(seen) == 8 * len(KEY)
+
+    def test_threads_may_share_one(self, cipher):
+        one, threads, rounds = cipher(KEY), 8, 20
+        begin = Barrier(threads)
+        # From what keeps the interpreter's lock to what releases it.
+        plains = [pattern((1 + 3 * index) * SECTOR, index) for index in range(threads)]
+
+        def cycle(index: int) -> list[bytes]:
+            made = []
+            begin.wait(timeout=60)
+            for number in range(rounds):
+                data = writable(plains[index])
+                one.encrypt(1000 * index + number, data)
+                made.append(bytes(data))
+                one.decrypt(1000 * index + number, data)
+                assert data == plains[index]
+            return made
+
+        with ThreadPoolExecutor(threads) as pool:
+            made = list(pool.map(cycle, range(threads)))
+
+        for index, plain in enumerate(plains):
+            for number in range(rounds):
+                expected = writable(plain)
+                PortableCipher(KEY).encrypt(1000 * index + number, expected)
+                assert made[index][number] == expected
+
+    @pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
+    def test_memory_that_may_not_be_changed_is_refused(self, cipher, verb):
+        constant = pattern(SECTOR)
+
+        with pytest.raises(TypeError, match="not writable"):
+            getattr(cipher(KEY), verb)(0, memoryview(constant))
+
+        assert constant == pattern(SECTOR)
 
 
 class TestChoice:
@@ -150,6 +234,7 @@ class TestChoice:
 
         assert not is_native()
         assert isinstance(sector_cipher(KEY), PortableCipher)
+        assert list(implementations()) == []
         with pytest.raises(LookupError):
             NativeCipher(KEY)
 
@@ -157,20 +242,36 @@ class TestChoice:
     def test_the_native_cipher_is_taken_where_it_is_built(self):
         assert isinstance(sector_cipher(KEY), NativeCipher)
 
+    def test_native_ones_are_named_from_the_fastest_to_the_slowest(self):
+        found = list(implementations())
+
+        assert found == [n for n in ("vaes512", "vaes256", "aesni", "openssl") if n in found]
+
+    @native
+    def test_one_that_this_machine_does_not_have_is_refused(self):
+        with pytest.raises(LookupError, match="abacus"):
+            NativeCipher(KEY, "abacus")
+
+    @pytest.mark.parametrize("length", [0, 32, 63, 65])
+    def test_a_key_of_another_length_is_a_mistake_of_ours(self, length):
+        with pytest.raises(AssertionError):
+            NativeCipher(bytes(length))
+
     @native
     @pytest.mark.parametrize("verb", ["encrypt", "decrypt"])
-    def test_a_failure_of_the_loop_is_a_failure_of_the_store(self, verb):
+    @pytest.mark.parametrize("sectors", [1, 100])
+    def test_a_failure_of_the_loop_is_a_failure_of_the_store(self, verb, sectors):
         cipher = NativeCipher(KEY)
-        cipher._loop = lambda *_: -1
+        cipher._run = cipher._run_held = lambda *_: -1
 
         with pytest.raises(StorageFailed, match=verb):
-            getattr(cipher, verb)(0, writable(pattern(SECTOR)))
+            getattr(cipher, verb)(0, writable(pattern(sectors * SECTOR)))
 
 
 @pytest.mark.parametrize("cipher", CIPHERS)
 class TestVolume:
     @pytest.fixture
-    def stack(self, cipher: "type[SectorCipher]"):
+    def stack(self, cipher):
         return Stack(MemoryStore("memory", "domain"), cipher)
 
     @pytest.mark.parametrize("size", [1, SECTOR - 1, SECTOR, SECTOR + 1, 10_000])

@@ -12,22 +12,23 @@ from drivebay.keys import MasterKey
 from drivebay.model import Cipher, Drive
 from drivebay.service.counters import Counters
 from drivebay.storage import crypt
+from drivebay.storage.crypt import SectorCipher
 from drivebay.storage.volume import Store, Volume
 
 _KEYS_KEPT = 4096
 
 
 class DataKeys:
-    """Unwrapped data keys, the latest used kept in memory."""
+    """Drives' ciphers, made of their unwrapped data keys; the latest used are kept in memory."""
 
     def __init__(self, master: MasterKey) -> None:
         """Unwrap with *master*."""
         self.master = master
-        self._kept: OrderedDict[tuple[UUID, bytes], bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[UUID, bytes], SectorCipher] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, drive: Drive) -> bytes:
-        """Return the data key of an encrypted drive.
+    def cipher_of(self, drive: Drive) -> SectorCipher:
+        """Return the cipher with the data key of an encrypted drive.
 
         Raises:
             DriveFaulted: the catalog has no key for it, or not one of this master key.
@@ -36,15 +37,15 @@ class DataKeys:
             raise DriveFaulted(drive=drive.uuid, reason="its key is missing from the catalog")
         name = (drive.uuid, drive.wrapped_key)
         with self._lock:
-            if (key := self._kept.get(name)) is not None:
+            if (cipher := self._kept.get(name)) is not None:
                 self._kept.move_to_end(name)
-                return key
-        key = self.master.unwrap(drive.wrapped_key, drive.uuid)
+                return cipher
+        cipher = crypt.sector_cipher(self.master.unwrap(drive.wrapped_key, drive.uuid))
         with self._lock:
-            self._kept[name] = key
+            self._kept[name] = cipher
             if len(self._kept) > _KEYS_KEPT:
                 self._kept.popitem(last=False)
-        return key
+        return cipher
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,12 @@ class Context:
             DriveFaulted: the drive's key cannot be had.
             StorageFailed, WouldWait: as `open_stored`.
         """
-        key = b"" if drive.cipher is Cipher.NONE else self.keys.of(drive)
+        cipher = None if drive.cipher is Cipher.NONE else self.keys.cipher_of(drive)
         stored = self.open_stored(drive, now=now)
         if stored.size < stored_size(drive.size, drive.cipher):
             stored.close()
             raise StorageFailed(operation="find the whole volume")
-        if drive.cipher is Cipher.NONE:
-            return stored
-        return crypt.CryptVolume(stored, crypt.sector_cipher(key), drive.size)
+        return stored if cipher is None else crypt.CryptVolume(stored, cipher, drive.size)
 
 
 def stored_size(size: int, cipher: Cipher) -> int:

@@ -7,11 +7,12 @@ sector; behind the drive's end the last sector is zeros in plain.
 """
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import count
 from pathlib import Path
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -31,7 +32,10 @@ def inner_size(size: int) -> int:
 
 
 class SectorCipher(Protocol):
-    """Ciphers whole sectors in place; sectors of zeros stay as they are."""
+    """Ciphers whole sectors in place; sectors of zeros stay as they are.
+
+    Threads may share one and use it at the same moment.
+    """
 
     def encrypt(self, first: int, data: memoryview) -> None:
         """Encrypt *data*, the sectors from number *first* on."""
@@ -69,63 +73,93 @@ def _sectors(data: memoryview) -> Iterator[memoryview]:
 
 
 class NativeCipher:
-    """The loop of `xts.c` over OpenSSL, without the interpreter's lock."""
+    """The loops of `xts.c`, over a key that is expanded once.
 
-    def __init__(self, key: bytes) -> None:
-        """Use *key*, 64 bytes.
+    Nothing in it changes once it is made, so threads may share one and use it at the same moment.
+    """
+
+    def __init__(self, key: bytes, implementation: str | None = None) -> None:
+        """Use *key*, 64 bytes, with the implementation of that name, or else the fastest.
 
         Raises:
-            LookupError: the loop was not built, or OpenSSL 3 is not on this machine.
+            LookupError: no such one was built, or this machine cannot run it.
         """
-        loop = _native()
-        if loop is None:
+        assert len(key) == 64, "a key that is not two AES-256 keys"
+        library = _native()
+        name = implementation or next(iter(implementations()), None)
+        if library is None or name is None:
             raise LookupError("the native cipher is not built")
-        self._loop = loop
-        self._key = key
+        self._expanded = (ctypes.c_char * library.held.drivebay_xts_size())()
+        if library.held.drivebay_xts_make(self._expanded, name.encode(), key) != 0:
+            raise LookupError(f"the cipher {name} cannot be run here")
+        self._run_held = library.held.drivebay_xts_run
+        self._run = library.released.drivebay_xts_run
 
     def encrypt(self, first: int, data: memoryview) -> None:
-        self._run(1, first, data)
+        self._cipher(1, first, data)
 
     def decrypt(self, first: int, data: memoryview) -> None:
-        self._run(0, first, data)
+        self._cipher(0, first, data)
 
-    def _run(self, encrypt: int, first: int, data: memoryview) -> None:
-        count = len(data) // SECTOR
-        if count == 0:
+    def _cipher(self, encrypt: int, first: int, data: memoryview) -> None:
+        sectors = len(data) // SECTOR
+        if sectors == 0:
             return
-        address = (ctypes.c_char * len(data)).from_buffer(data)
-        if self._loop(self._key, encrypt, first, address, count) != 0:
+        run = self._run_held if sectors <= _HELD_SECTORS_MAX else self._run
+        # Plain ints and arrays, which ctypes passes without being told types, at half the price;
+        # ints as 32 bits, so the number goes in halves.  The array of one byte is where data starts.
+        start = _Start.from_buffer(data)
+        if run(self._expanded, encrypt, first & _LOW, first >> 32, start, sectors) != 0:
             raise StorageFailed(operation="encrypt" if encrypt else "decrypt")
 
 
+_Start = ctypes.c_char * 1
+_LOW = 2**32 - 1
+
+# 16 KiB: 1 to 4 us of work.  To let go of the interpreter's lock for so little, and wait to have it
+# back, costs more than it gives to other threads; from 64 KiB on it is the other way round.
+_HELD_SECTORS_MAX = 4
+
+
+class _Library(NamedTuple):
+    """The shared object: calls that keep the interpreter's lock, and calls that release it."""
+
+    held: ctypes.PyDLL
+    released: ctypes.CDLL
+
+
 @cache
-def _native() -> Callable[..., int] | None:
+def _native() -> _Library | None:
     for built in sorted(Path(__file__).parent.glob("_xts*.so")):
         try:
-            library = ctypes.CDLL(str(built))
-        except OSError:
-            continue  # Built for another machine.
-        if library.drivebay_xts_open() == 0:
-            loop = library.drivebay_xts
-            loop.argtypes = (
-                ctypes.c_char_p,
-                ctypes.c_int,
-                ctypes.c_uint64,
-                ctypes.c_void_p,
-                ctypes.c_uint64,
-            )
-            loop.restype = ctypes.c_int
-            return loop
+            library = _Library(ctypes.PyDLL(str(built)), ctypes.CDLL(str(built)))
+            library.held.drivebay_xts_name.restype = ctypes.c_char_p
+        except (OSError, AttributeError):
+            continue  # Built for another machine, or from another version's source.
+        if library.held.drivebay_xts_name(0) is not None:
+            return library
     return None
 
 
+def implementations() -> Iterator[str]:
+    """Yield what `NativeCipher` can be made of on this machine, the fastest first."""
+    library = _native()
+    if library is None:
+        return
+    for index in count():
+        name = library.held.drivebay_xts_name(index)
+        if name is None:
+            return
+        yield name.decode()
+
+
 def is_native() -> bool:
-    """Whether drives are encrypted by the native loop."""
+    """Whether drives are encrypted by a native loop."""
     return _native() is not None
 
 
 def sector_cipher(key: bytes) -> SectorCipher:
-    """Return the fastest cipher that this machine has."""
+    """Return the fastest cipher that this machine has; threads may share it."""
     return PortableCipher(key) if _native() is None else NativeCipher(key)
 
 
