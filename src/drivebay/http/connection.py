@@ -350,7 +350,7 @@ class Connection(asyncio.BufferedProtocol):
             answer = self.answer_now(head)
             if answer is not None:
                 self._server.total_requests += 1
-                self.write(_with_date(answer, self._server.default_headers))
+                self.write(_DEFAULT_LINES.put_into(answer, self._server.default_headers))
                 return
         self._exchange = Exchange(self, head, self._server.default_headers)
         if head.length > len(self._inbox):
@@ -544,6 +544,19 @@ def lines_of(headers: list[tuple[bytes, bytes]]) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers) + b"\r\n"
 
 
-def _with_date(answer: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
-    status, _, rest = answer.partition(b"\r\n")
-    return status + b"\r\n" + lines_of(headers)[:-2] + rest
+class _DefaultLines:
+    """The headers of every answer, as they stand on the wire: uvicorn makes a list each second."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._lines = b""
+
+    def put_into(self, answer: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return *answer* with *headers* behind its status line."""
+        if headers is not self._headers:
+            self._headers, self._lines = headers, lines_of(headers)[:-2]
+        end = answer.index(b"\r\n") + 2
+        return b"".join((answer[:end], self._lines, answer[end:]))
+
+
+_DEFAULT_LINES = _DefaultLines()
