@@ -101,7 +101,7 @@ class Upload:
         self._drive = drive
         self._offset = offset
         self.in_place = 0
-        self._inflater = Inflater() if gzip else None
+        self._inflater = Inflater(length) if gzip else None
         self._row = self._check(0 if gzip else length)(ctx.rows.drive(drive))
 
     def feed(self, data: memoryview) -> None:
