@@ -5,9 +5,10 @@ Each copy calls *progress* with the bytes of the source that are done, after eve
 """
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from isal import isal_zlib
@@ -15,9 +16,13 @@ from isal import isal_zlib
 from drivebay.errors import DestinationTooSmall, InvalidInput
 from drivebay.storage.member import Damaged, Unpacker
 from drivebay.storage.volume import Extent, Volume
-from drivebay.units import KIB, MIB
+from drivebay.storage.zeros import SECTOR
+from drivebay.units import KIB, MIB, round_up
 
 PIECE = 4 * MIB
+
+# What is read, decrypted, encrypted and written at once: it stays in the core's own cache.
+_STEP = 1 * MIB
 
 # isal's levels go from 0 to 3; level 1 packs disk images within a few percent of the higher ones
 # at twice their speed.
@@ -33,25 +38,28 @@ _PART = 64 * KIB
 
 Progress = Callable[[int], None]
 
+Lane = tuple[Volume, Volume]
+"""A source and a destination for one thread."""
+
 T = TypeVar("T")
 
 
-def copy_raw(source: Volume, destination: Volume, *, start: int, progress: Progress) -> None:
+def copy_raw(
+    source: Volume, destination: Volume, lanes: Sequence[Lane], *, start: int, progress: Progress
+) -> None:
     """Copy the bytes of *source* from *start* on to the same place in *destination*.
+
+    *lanes* are further objects of the two volumes; each serves a thread that copies, this one none.
 
     Raises:
         DestinationTooSmall: it is shorter than *source*; nothing was copied.
     """
     if source.size > destination.size:
         raise DestinationTooSmall(size=destination.size)
-    extents = source.extents(start, source.size - start)
-    with _ahead(_filled(source, extents)) as items:
-        for extent, piece in items:
-            if piece is None:
-                destination.zero(extent.offset, extent.length)
-            else:
-                destination.pwrite(extent.offset, piece)
-            progress(extent.end)
+    extents = _sectors_whole(source.extents(start, source.size - start), start, source.size)
+    with closing(_copied(_cut(extents), lanes)) as ends:
+        for end in ends:
+            progress(end)
     progress(source.size)
 
 
@@ -94,6 +102,82 @@ def copy_gunzip(source: Volume, destination: Volume, *, progress: Progress) -> N
     members.require_end()
     sink.end()
     progress(source.size)
+
+
+def _sectors_whole(extents: Iterable[Extent], start: int, end: int) -> Iterator[Extent]:
+    """Yield *extents*, which reach from *start* to *end*, with no sector in two of them.
+
+    Sectors that are in part data are data: a file system's blocks may be smaller, and two threads
+    that write to one sector of an encrypted volume would undo each other's part.
+    """
+    for extent in extents:
+        edge = round_up(extent.end, SECTOR) if extent.is_data else extent.end // SECTOR * SECTOR
+        stop = end if extent.end == end else min(edge, end)
+        if stop > start:
+            yield Extent(start, stop - start, extent.is_data)
+            start = stop
+
+
+def _cut(extents: Iterable[Extent]) -> Iterator[Extent]:
+    """Cut data at each multiple of a piece; holes stay whole."""
+    for extent in extents:
+        if not extent.is_data:
+            yield extent
+            continue
+        start = extent.offset
+        while start < extent.end:
+            stop = min(extent.end, start // PIECE * PIECE + PIECE)
+            yield Extent(start, stop - start, is_data=True)
+            start = stop
+
+
+def _copied(pieces: Iterable[Extent], lanes: Sequence[Lane]) -> Generator[int]:
+    """Copy *pieces* over all *lanes*; yield each one's end when it and all before it are there.
+
+    The threads have ended when the iterator is closed.
+    """
+    idle = deque(_Copier(*lane) for lane in lanes)
+
+    def copied(piece: Extent) -> int:
+        # There are as many threads as copiers.
+        copier = idle.pop()
+        try:
+            copier.copy(piece)
+        finally:
+            idle.append(copier)
+        return piece.end
+
+    pool = ThreadPoolExecutor(len(lanes), thread_name_prefix="copy")
+    begun: deque[Future[int]] = deque()
+    try:
+        for piece in pieces:
+            if len(begun) == 2 * len(lanes):
+                yield begun.popleft().result()
+            begun.append(pool.submit(copied, piece))
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Copier:
+    """Copies one piece at a time between its own objects of two volumes."""
+
+    def __init__(self, source: Volume, destination: Volume) -> None:
+        self._source = source
+        self._destination = destination
+        self._buffer = memoryview(bytearray(_STEP))
+
+    def copy(self, piece: Extent) -> None:
+        if not piece.is_data:
+            self._destination.zero(piece.offset, piece.length)
+            return
+        if self._destination.share(self._source, piece.offset, piece.length):
+            return
+        for offset in range(piece.offset, piece.end, _STEP):
+            part = self._buffer[: min(_STEP, piece.end - offset)]
+            self._source.pread(offset, part)
+            self._destination.pwrite(offset, part)
 
 
 @contextmanager
