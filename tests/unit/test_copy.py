@@ -430,6 +430,16 @@ class TestGunzip:
 
         assert unpacked == b"x" * 20_000
 
+    def test_progress_is_told_after_every_piece_of_what_is_unpacked(self, keep, stack):
+        """Some 64 KiB of input are 64 MiB of output, and who cancels waits for the next call."""
+        large = 64 * 2**20
+        source, destination = keep(gzip.compress(bytes(large))), stack.make(large)
+
+        done = run(copy_gunzip, source, destination)
+
+        assert len(done) >= large // PIECE
+        stack.store.destroy(destination.uuid)
+
     def test_progress_may_end_the_copy(self, keep):
         def stop(_: int) -> None:
             raise Enough

@@ -88,19 +88,14 @@ def copy_gunzip(source: Volume, destination: Volume, *, progress: Progress) -> N
         InvalidInput: *source* does not begin with a sound and complete gzip stream.
         DestinationTooSmall: what is unpacked is longer than *destination*.
     """
-    sink = _Sink(destination)
-    members = _Members()
-    with _pieces(source) as pieces:
-        for offset, piece in pieces:
-            for data in members.unpacked(piece):
-                # A piece may unpack to a thousand times as much, and whoever cancels waits for it.
-                if sink.take(data):
-                    progress(offset)
-            progress(offset + len(piece))
-            if members.is_over:
-                break
-    members.require_end()
-    sink.end()
+    written = 0
+    with _pieces(source) as pieces, _ahead(_unpacked(pieces)) as items:
+        for position, data in items:
+            if written + len(data) > destination.size:
+                raise DestinationTooSmall(size=destination.size)
+            destination.pwrite(written, data)
+            written += len(data)
+            progress(position)
     progress(source.size)
 
 
@@ -232,16 +227,14 @@ class _Sink:
         self._offset = 0
         self._waiting = bytearray()
 
-    def take(self, data: bytes) -> bool:
-        """Take the next part of the stream; return whether a whole piece was written."""
+    def take(self, data: bytes) -> None:
+        """Take the next part of the stream."""
         if self._offset + len(self._waiting) + len(data) > self._destination.size:
             raise DestinationTooSmall(size=self._destination.size)
         self._waiting += data
-        is_whole = len(self._waiting) >= PIECE
         while len(self._waiting) >= PIECE:
             piece, self._waiting = self._waiting[:PIECE], self._waiting[PIECE:]
             self._put(piece)
-        return is_whole
 
     def end(self) -> None:
         """Write what is waiting."""
@@ -250,6 +243,40 @@ class _Sink:
     def _put(self, piece: bytearray) -> None:
         self._destination.pwrite(self._offset, memoryview(piece))
         self._offset += len(piece)
+
+
+def _unpacked(pieces: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[int, memoryview]]:
+    """Yield what the gzip stream in *pieces* unpacks to, in whole pieces but for the last.
+
+    With each comes how much of the source is done.  There is an empty one when a piece of the source
+    ends, and each is good while the next one is made, as in `_filled`.
+
+    Raises:
+        InvalidInput: this is no sound and complete gzip stream.
+    """
+    buffers = itertools.cycle((memoryview(bytearray(PIECE)), memoryview(bytearray(PIECE))))
+    buffer, filled, position = next(buffers), 0, 0
+    members = _Members()
+    for offset, piece in pieces:
+        for data in members.unpacked(piece):
+            # A piece may unpack to a thousand times as much, and whoever cancels waits for it.
+            for part in _split(data, PIECE - filled):
+                buffer[filled : filled + len(part)] = part
+                filled += len(part)
+                if filled == PIECE:
+                    yield offset, buffer
+                    buffer, filled = next(buffers), 0
+        position = offset + len(piece)
+        if members.is_over:
+            break
+        yield position, buffer[:0]
+    members.require_end()
+    yield position, buffer[:filled]
+
+
+def _split(data: bytes, first: int) -> tuple[bytes | memoryview, ...]:
+    """Return *data* in two where it is longer than *first*."""
+    return (data,) if len(data) <= first else (memoryview(data)[:first], memoryview(data)[first:])
 
 
 class _Members:
@@ -262,7 +289,7 @@ class _Members:
         self._inner: Unpacker | None = None
 
     def unpacked(self, data: memoryview) -> Iterator[bytes]:
-        """Take more of the stream and yield what it unpacks to, at most 4 MiB at a time."""
+        """Take more of the stream and yield what it unpacks to, at most 1 MiB at a time."""
         for at in range(0, len(data), _PART):
             rest = bytes(data[at : at + _PART])
             while rest and not self.is_over:
@@ -295,7 +322,7 @@ class _Members:
     def _member(self, inner: Unpacker, data: bytes) -> Generator[bytes, None, bytes]:
         while True:
             try:
-                yield inner.unpack(data, PIECE)
+                yield inner.unpack(data, _STEP)
             except Damaged as error:
                 raise InvalidInput(
                     reason=f"the source's gzip stream is damaged: {error}"
