@@ -2,6 +2,8 @@
 
 import ctypes
 import errno
+import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,9 @@ from contract.volume_contract import VolumeContract
 from contract.volume_machine import check_histories
 from drivebay.errors import OutOfSpace, SetupFailed, StorageFailed
 from drivebay.storage import file
+from drivebay.storage.copy import PIECE, copy_raw
 from drivebay.storage.file import FileStore
+from drivebay.storage.memory import MemoryStore
 
 HAMMER = Path(__file__).with_name("hammer.py")
 UUID_TEXT = "0012e24a-6eae-4279-9912-3432f698cec8"
@@ -78,6 +82,53 @@ class TestProcesses:
 
             with kept.open() as volume, volume.locked(0, SIZE, shared=False):
                 volume.pwrite(0, writable(b"mine"))
+
+
+class TestSharedBlocks:
+    """What the kernel does on a file system that can share blocks is done here by copying."""
+
+    @pytest.fixture
+    def shared(self, monkeypatch):
+        ranges = []
+
+        def clone(fd: int, request: int, argument: bytes) -> int:
+            assert request == 0x4020940D
+            source, offset, length, to = struct.unpack("=qQQQ", argument)
+            assert os.pwrite(fd, os.pread(source, length, offset), to) == length
+            ranges.append((offset, length))
+            return 0
+
+        monkeypatch.setattr(file.fcntl, "ioctl", clone)
+        return ranges
+
+    def test_a_copy_shares_data_by_the_piece_and_makes_holes_itself(self, stack, shared):
+        content = pattern(PIECE + SECTOR) + bytes(PIECE) + pattern(100, seed=2)
+        source, destination = stack.make(len(content)), stack.make(len(content))
+        with source.open() as one, destination.open() as other:
+            one.pwrite(0, writable(content))
+            other.pwrite(0, writable(pattern(len(content), seed=3)))
+
+            with source.open() as origin, destination.open() as to:
+                copy_raw(one, other, [(origin, to)], start=0, progress=lambda _: None)
+
+            assert read(other) == content
+            assert other.allocated() < len(content) - PIECE + 2 * SECTOR
+        assert shared == [(0, PIECE), (PIECE, SECTOR), (2 * PIECE + SECTOR, 100)]
+
+    @pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOSPC])
+    def test_what_cannot_be_shared_is_said(self, stack, monkeypatch, number):
+        def refuse(*_: object) -> int:
+            raise OSError(number, "no")
+
+        monkeypatch.setattr(file.fcntl, "ioctl", refuse)
+        with stack.make(SIZE).open() as one, stack.make(SIZE).open() as other:
+            assert not other.share(one, 0, SIZE)
+
+    def test_nothing_is_shared_with_another_kind_of_store(self, stack, shared):
+        other_stack = Stack(MemoryStore("memory", "domain"))
+        with other_stack.make(SIZE).open() as one, stack.make(SIZE).open() as other:
+            assert not other.share(one, 0, SIZE)
+        assert shared == []
 
 
 class TestFolder:

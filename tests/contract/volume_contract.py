@@ -54,6 +54,25 @@ class VolumeContract:
         with kept.open() as volume:
             assert read(volume) == before[:offset] + data + before[offset + length :]
 
+    def test_what_is_shared_is_there_and_what_is_not_can_be_copied(self, stack: Stack):
+        source, destination = stack.make(SIZE), stack.make(SIZE)
+        data, before = pattern(SIZE), pattern(SIZE, seed=2)
+        with source.open() as one, destination.open() as other:
+            one.pwrite(0, writable(data))
+            other.pwrite(0, writable(before))
+
+            is_shared = other.share(one, SECTOR, SECTOR)
+
+            if is_shared:
+                assert (
+                    read(other)
+                    == before[:SECTOR] + data[SECTOR : 2 * SECTOR] + before[2 * SECTOR :]
+                )
+            other.pwrite(SECTOR, writable(b"mine"))
+            assert read(one) == data
+            with pytest.raises(AssertionError):
+                other.share(one, SIZE, 1)
+
     @pytest.mark.parametrize("size", SIZES)
     def test_a_volume_of_any_size_is_filled_to_its_last_byte(self, stack: Stack, size):
         with stack.make(size).open() as volume:

@@ -52,8 +52,8 @@ def destroy(ctx: Context, caller: UUID, drive: UUID, source: UUID) -> None:
 
 
 def write(ctx: Context, caller: UUID, drive: UUID, source: UUID) -> None:
-    upload = transfer.Upload(ctx, caller, drive, WRITTEN_AT, gzip=False)
-    upload.begin(len(WRITTEN))
+    upload = transfer.Upload(ctx, caller, drive, WRITTEN_AT, length=len(WRITTEN), gzip=False)
+    upload.begin()
     upload.feed(memoryview(bytearray(WRITTEN)))
     upload.finish()
 

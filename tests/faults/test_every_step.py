@@ -64,8 +64,8 @@ class Bench:
 
     def make(self, ctx: Context, content: bytes) -> UUID:
         drive = UUID(drives.create(ctx, self.caller, {"size": str(len(content))})["drive"])
-        upload = transfer.Upload(ctx, self.caller, drive, 0, gzip=False)
-        upload.begin(len(content))
+        upload = transfer.Upload(ctx, self.caller, drive, 0, length=len(content), gzip=False)
+        upload.begin()
         upload.feed(memoryview(bytearray(content)))
         upload.finish()
         return drive

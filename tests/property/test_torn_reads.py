@@ -36,8 +36,10 @@ class InProcess:
         self._drive = UUID(str(record["drive"]))
 
     def write(self, offset: int, data: bytes) -> None:
-        upload = transfer.Upload(next(self._contexts), self._owner, self._drive, offset, gzip=False)
-        upload.begin(len(data))
+        upload = transfer.Upload(
+            next(self._contexts), self._owner, self._drive, offset, length=len(data), gzip=False
+        )
+        upload.begin()
         upload.feed(memoryview(bytearray(data)))
         upload.finish()
 

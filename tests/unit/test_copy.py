@@ -2,18 +2,22 @@
 
 import gzip
 import random
+import threading
 import zlib
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.stacks import SECTOR, Kept, Stack, holes, pattern, read, writable
-from drivebay.errors import DestinationTooSmall, InvalidInput
+from drivebay.errors import DestinationTooSmall, InvalidInput, StorageFailed
 from drivebay.storage import copy
 from drivebay.storage.copy import PIECE, copy_gunzip, copy_gzip, copy_raw
+from drivebay.storage.crypt import PortableCipher
 from drivebay.storage.file import FileStore
-from drivebay.storage.memory import MemoryStore
+from drivebay.storage.memory import MemoryStore, MemoryVolume
+from drivebay.storage.volume import Extent
 from unit.gzips import FHCRC, FTEXT, member, member_of_length
 
 TEXT = b"some lines of text, some lines of text; " * 50
@@ -91,6 +95,15 @@ def run(copying, source: Kept, destination: Kept, **options) -> Copied:
     return done
 
 
+def run_raw(source: Kept, destination: Kept, *, start: int, **options) -> Copied:
+    with ExitStack() as opened:
+        lanes = [
+            (opened.enter_context(source.open()), opened.enter_context(destination.open()))
+            for _ in range(2)
+        ]
+        return run(copy_raw, source, destination, lanes=lanes, start=start, **options)
+
+
 def first_member(kept: Kept) -> tuple[bytes, bytes]:
     """Return what the member at the volume's start unpacks to, and what follows it."""
     inner = zlib.decompressobj(wbits=31)
@@ -116,7 +129,7 @@ class TestRaw:
         destination = keep(before[: source.size + more], source.size + more)
         behind = content_of(destination)[source.size :]
 
-        done = run(copy_raw, source, destination, start=0)
+        done = run_raw(source, destination, start=0)
 
         assert content_of(destination) == content_of(source) + behind
         assert done == sorted(done)
@@ -126,7 +139,7 @@ class TestRaw:
         source = keep(pattern(SECTOR) + bytes(6 * SECTOR) + pattern(SECTOR))
         destination = keep(pattern(10 * SECTOR, seed=2))
 
-        run(copy_raw, source, destination, start=0)
+        run_raw(source, destination, start=0)
 
         with destination.open() as volume:
             assert [(hole.offset, hole.length) for hole in holes(volume)] == [(SECTOR, 6 * SECTOR)]
@@ -138,7 +151,7 @@ class TestRaw:
         with source.open() as volume:
             volume.pwrite(2**39, writable(b"in the middle"))
 
-        done = run(copy_raw, source, destination, start=0)
+        done = run_raw(source, destination, start=0)
 
         assert done == [2**39, 2**39 + SECTOR, 2**40, 2**40]
         with destination.open() as volume:
@@ -150,7 +163,7 @@ class TestRaw:
         source, destination = keep(pattern(3 * SECTOR)), keep(pattern(3 * SECTOR, seed=2))
         before = content_of(destination)
 
-        done = run(copy_raw, source, destination, start=start)
+        done = run_raw(source, destination, start=start)
 
         assert content_of(destination) == before[:start] + content_of(source)[start:]
         assert min(done) >= start
@@ -164,11 +177,11 @@ class TestRaw:
             raise Enough
 
         with pytest.raises(Enough):
-            run(copy_raw, source, destination, start=0, progress=stop_after_the_first)
+            run_raw(source, destination, start=0, progress=stop_after_the_first)
         assert calls == [PIECE]
-        assert content_of(destination) == pattern(PIECE) + bytes(PIECE + 100)
+        assert content_of(destination)[:PIECE] == pattern(PIECE)
 
-        done = run(copy_raw, source, destination, start=PIECE)
+        done = run_raw(source, destination, start=PIECE)
         assert done == [2 * PIECE, 2 * PIECE + 100, 2 * PIECE + 100]
         assert content_of(destination) == pattern(2 * PIECE + 100)
 
@@ -177,10 +190,81 @@ class TestRaw:
         before = content_of(destination)
 
         with pytest.raises(DestinationTooSmall) as refusal:
-            run(copy_raw, source, destination, start=0)
+            run_raw(source, destination, start=0)
 
         assert refusal.value.size == SECTOR - 1
         assert content_of(destination) == before
+
+
+class TestLanes:
+    """Several threads copy one volume."""
+
+    @pytest.mark.parametrize("ciphers", [(None, None), (PortableCipher, PortableCipher)])
+    @pytest.mark.parametrize("start", [0, 1, SECTOR + 7, 5 * SECTOR])
+    def test_threads_that_write_side_by_side_copy_every_byte(self, monkeypatch, ciphers, start):
+        """Also where the copy begins in a sector's middle and pieces touch."""
+        monkeypatch.setattr(copy, "PIECE", 4 * SECTOR)
+        store = MemoryStore("memory", "domain")
+        content = b"".join(pattern(n * 700, seed=n) + bytes(n * 900) for n in range(1, 40))
+        source, destination = (Stack(store, one).make(len(content)) for one in ciphers)
+        before = pattern(len(content), seed=2)
+        with source.open() as one, destination.open() as other:
+            one.pwrite(0, writable(content))
+            other.pwrite(0, writable(before))
+
+        done = run_raw(source, destination, start=start)
+
+        assert content_of(destination) == before[:start] + content[start:]
+        assert done == sorted(done)
+
+    def test_a_failure_of_one_ends_the_copy(self, keep, monkeypatch):
+        monkeypatch.setattr(copy, "PIECE", 4 * SECTOR)
+        source, destination = keep(pattern(100 * SECTOR)), keep(b"", 100 * SECTOR)
+
+        def fail_behind(volume, offset: int, data: memoryview) -> None:
+            if offset >= 40 * SECTOR:
+                raise StorageFailed(operation="write", offset=offset)
+            written(volume, offset, data)
+
+        written = MemoryVolume.pwrite
+        monkeypatch.setattr(MemoryVolume, "pwrite", fail_behind)
+        done = Copied()
+
+        with pytest.raises(StorageFailed):
+            run_raw(source, destination, start=0, progress=done)
+
+        assert done == [end * SECTOR for end in range(4, 41, 4)]
+        assert not [one for one in threading.enumerate() if one.name.startswith("copy")]
+
+    def test_what_progress_is_told_is_there(self, keep, monkeypatch):
+        monkeypatch.setattr(copy, "PIECE", 4 * SECTOR)
+        content = pattern(50 * SECTOR)
+        source, destination = keep(content), keep(b"", 50 * SECTOR)
+
+        def require(position: int) -> None:
+            assert content_of(destination)[:position] == content[:position]
+
+        run_raw(source, destination, start=0, progress=require)
+
+    @given(
+        st.lists(st.tuples(st.integers(1, 3 * SECTOR), st.booleans()), min_size=1, max_size=12),
+        st.integers(0, 2 * SECTOR),
+    )
+    def test_no_sector_lies_in_two_extents_and_data_stays_data(self, parts, start):
+        extents, end = [], start
+        for length, is_data in parts:
+            extents.append(Extent(end, length, is_data))
+            end += length
+
+        whole = list(copy._sectors_whole(extents, start, end))
+
+        assert [one.offset for one in whole] == [start, *(one.end for one in whole[:-1])]
+        assert whole[-1].end == end
+        assert all(one.end % SECTOR == 0 for one in whole[:-1])
+        data = {at for one in whole if one.is_data for at in range(one.offset, one.end)}
+        for one in extents:
+            if one.is_data:
+                assert data.issuperset(range(one.offset, one.end))
 
 
 class TestGzip:
@@ -345,6 +429,16 @@ class TestGunzip:
         unpacked, _ = unzip(keep, member(b"x", level=0) * 20_000, 20_000)
 
         assert unpacked == b"x" * 20_000
+
+    def test_progress_is_told_after_every_piece_of_what_is_unpacked(self, keep, stack):
+        """Some 64 KiB of input are 64 MiB of output, and who cancels waits for the next call."""
+        large = 64 * 2**20
+        source, destination = keep(gzip.compress(bytes(large))), stack.make(large)
+
+        done = run(copy_gunzip, source, destination)
+
+        assert len(done) >= large // PIECE
+        stack.store.destroy(destination.uuid)
 
     def test_progress_may_end_the_copy(self, keep):
         def stop(_: int) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from drivebay.errors import InvalidInput
 from drivebay.model import TRANSFER_MAX
 from drivebay.service.inflate import Inflater
+from drivebay.storage.member import unpack_whole
 from unit.gzips import FCOMMENT, FEXTRA, FHCRC, FNAME, FTEXT, member
 
 TEXT = b"some lines of text, some lines of text; " * 50
@@ -36,8 +37,23 @@ headers = st.fixed_dictionaries(
 
 
 def inflated(body: bytes, cut: int = 2**22) -> bytes:
-    """Inflate *body*, fed in pieces of *cut* bytes."""
-    inflater = Inflater()
+    """Inflate *body*, fed in pieces of *cut* bytes; that its length is known changes nothing."""
+    outcomes = [outcome(body, cut, Inflater()), outcome(body, cut, Inflater(len(body)))]
+    assert outcomes[0] == outcomes[1]
+    if isinstance(outcomes[0], str):
+        raise InvalidInput(reason=outcomes[0])
+    return outcomes[0]
+
+
+def outcome(body: bytes, cut: int, inflater: Inflater) -> bytes | str:
+    """Return what *body* inflates to, or why it is refused."""
+    try:
+        return fed(body, cut, inflater)
+    except InvalidInput as refusal:
+        return str(refusal)
+
+
+def fed(body: bytes, cut: int, inflater: Inflater) -> bytes:
     whole = b""
     for at in range(0, len(body), cut):
         for piece in inflater.pieces(memoryview(body)[at : at + cut]):
@@ -132,7 +148,19 @@ class TestRefusals:
 
     @pytest.mark.parametrize("cut", [1, 50, 10_000])
     @pytest.mark.parametrize(
-        "behind", [b"\0", b"\n", b"junk", b"\x1f", member(b""), member(TEXT) * 100]
+        "behind",
+        [
+            b"\0",
+            b"\n",
+            b"junk",
+            b"\x1f",
+            b"\1\0\0\0",
+            b"\xff" * 4,
+            member(b""),
+            member(TEXT) * 100,
+            member(TEXT)[-8:],
+            b"junk" + member(TEXT)[-8:],
+        ],
     )
     def test_bytes_behind_the_member_are_refused(self, behind, cut):
         with pytest.raises(InvalidInput, match="bytes follow the gzip stream"):
@@ -228,6 +256,48 @@ class TestHeaders:
 
         assert body[3] == FTEXT | FHCRC | FEXTRA | FNAME | FCOMMENT
         assert inflated(body) == TEXT
+
+
+class TestBodiesOfKnownLength:
+    @pytest.mark.parametrize("size", [1, 1000, 100_000, TRANSFER_MAX - 1, TRANSFER_MAX])
+    @pytest.mark.parametrize("make", [bytes, bytearray])
+    def test_a_sound_member_is_unpacked_at_once(self, size, make):
+        data = random.Random(size).randbytes(size)
+
+        assert unpack_whole(memoryview(make(member(data))), TRANSFER_MAX) == data
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"\x1f\x8b\x08",
+            member(b""),
+            member(TEXT, flags=FHCRC),
+            member(TEXT, flags=0x20),
+            member(TEXT)[:-1],
+            member(TEXT) + member(TEXT),
+            member(TEXT) + member(TEXT)[-8:],
+            member(bytes(TRANSFER_MAX + 1)),
+        ],
+        ids=lambda body: f"{len(body)} bytes",
+    )
+    @pytest.mark.parametrize("make", [bytes, bytearray])
+    def test_what_is_not_certainly_one_sound_member_is_left_to_the_slow_way(self, body, make):
+        assert unpack_whole(memoryview(make(body)), TRANSFER_MAX) is None
+
+    def test_a_footer_that_occurs_before_the_end_is_no_reason_to_refuse(self):
+        body = member(TEXT, extra=member(TEXT)[-8:])
+
+        assert unpack_whole(memoryview(body), TRANSFER_MAX) is None
+        assert inflated(body) == TEXT
+
+    def test_bytes_behind_a_body_that_was_inflated_at_once_are_refused(self):
+        body = member(TEXT)
+        inflater = Inflater(len(body))
+        assert list(inflater.pieces(memoryview(body))) == []
+
+        with pytest.raises(InvalidInput, match="bytes follow the gzip stream"):
+            list(inflater.pieces(memoryview(b"x")))
 
 
 def test_a_bomb_takes_the_memory_of_a_piece():

@@ -75,17 +75,17 @@ class Write:
             headers = Headers(scope=scope)
             length, gzip = _content_length(headers), _is_gzip(headers)
         async with streams.transfers.taken(caller):
-            upload = Upload(ctx, caller, drive, offset, gzip=gzip)
-            await self._begin(upload, length)
+            upload = Upload(ctx, caller, drive, offset, length=length, gzip=gzip)
+            await self._begin(upload)
             await self._take(upload, scope, receive, length)
         for message in _NOTHING:
             await send(message)
 
-    async def _begin(self, upload: Upload, length: int) -> None:
+    async def _begin(self, upload: Upload) -> None:
         try:
-            upload.begin(length, now=True)
+            upload.begin(now=True)
         except WouldWait:
-            await self._streams.call(upload.begin, length)
+            await self._streams.call(upload.begin)
 
     async def _take(self, upload: Upload, scope: Scope, receive: Receive, length: int) -> None:
         left = length

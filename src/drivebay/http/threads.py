@@ -2,7 +2,7 @@
 
 A pool of its own, since the way there and back is most of what a request costs beside its bytes:
 `loop.run_in_executor` chains two futures with a lock and callbacks each, and `asyncio.shield` adds
-a third (decision 12 has the figures).
+a third (decision 13 has the figures).
 """
 
 import asyncio

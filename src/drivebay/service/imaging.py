@@ -7,6 +7,7 @@ since the stream before is gone.
 """
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -37,6 +38,9 @@ _log = logging.getLogger("drivebay.imaging")
 
 RECORD_EVERY_S = 0.5
 """How often a running job makes its progress durable and looks whether it is cancelled."""
+
+# Threads that copy for one job; a core reads or writes some 2 GB/s, and several jobs may run.
+_LANES = max(1, min(4, os.cpu_count() or 1))
 
 CANCEL_WAIT_S = 30.0
 _CANCEL_POLL_S = 0.02
@@ -227,14 +231,20 @@ class Runner:
             source, destination = rows.get(tx, job.source), rows.get(tx, job.drive)
         if source is None or destination is None:
             raise StorageFailed(operation="find the drives of the imaging")
-        with (
-            self._ctx.open_volume(source) as origin,
-            self._ctx.open_volume(destination) as to,
-        ):
+        with ExitStack() as opened:
+
+            def lane() -> copy.Lane:
+                return (
+                    opened.enter_context(self._ctx.open_volume(source)),
+                    opened.enter_context(self._ctx.open_volume(destination)),
+                )
+
+            origin, to = lane()
             progress = _Progress(self, job, destination, to)
             match job.conversion:
                 case Conversion.NONE:
-                    copy.copy_raw(origin, to, start=job.position, progress=progress)
+                    lanes = [lane() for _ in range(_LANES)]
+                    copy.copy_raw(origin, to, lanes, start=job.position, progress=progress)
                 case Conversion.GZIP:
                     copy.copy_gzip(origin, to, progress=progress)
                 case Conversion.GUNZIP:

@@ -130,16 +130,17 @@ class Upload:
     """
 
     def __init__(self, ctx: Context, caller: UUID, drive: UUID, offset: int, *, gzip: bool) -> None:
-        """Write a body, *gzip* or raw, onto *caller*'s *drive* from *offset* on."""
+        """Write *length* bytes of a body, *gzip* or raw, onto *caller*'s *drive* from *offset* on."""
         self._ctx = ctx
         self._caller = caller
         self._drive = drive
         self.offset = offset
         self.in_place = 0
-        self._inflater = Inflater() if gzip else None
+        self._length = length
+        self._inflater = Inflater(length) if gzip else None
 
-    def begin(self, length: int, *, now: bool = False) -> None:
-        """Find out whether the write of a body of *length* bytes may begin.
+    def begin(self, *, now: bool = False) -> None:
+        """Find out whether the write may begin.
 
         Raises:
             DriveNotFound: the caller owns no such drive.
@@ -152,7 +153,7 @@ class Upload:
         row = look_up(self._drive)
         if now and row is None:
             raise WouldWait
-        self._row = self._check(0 if self._inflater else length)(row)
+        self._row = self._check(0 if self._inflater else self._length)(row)
 
     def feed(self, data: memoryview, *, is_last: bool = False) -> None:
         """Take the next part of the body, and `finish` after the last.

@@ -5,9 +5,10 @@ Each copy calls *progress* with the bytes of the source that are done, after eve
 """
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from isal import isal_zlib
@@ -15,9 +16,13 @@ from isal import isal_zlib
 from drivebay.errors import DestinationTooSmall, InvalidInput
 from drivebay.storage.member import Damaged, Unpacker
 from drivebay.storage.volume import Extent, Volume
-from drivebay.units import KIB, MIB
+from drivebay.storage.zeros import SECTOR
+from drivebay.units import KIB, MIB, round_up
 
 PIECE = 4 * MIB
+
+# What is read, decrypted, encrypted and written at once: it stays in the core's own cache.
+_STEP = 1 * MIB
 
 # isal's levels go from 0 to 3; level 1 packs disk images within a few percent of the higher ones
 # at twice their speed.
@@ -33,25 +38,28 @@ _PART = 64 * KIB
 
 Progress = Callable[[int], None]
 
+Lane = tuple[Volume, Volume]
+"""A source and a destination for one thread."""
+
 T = TypeVar("T")
 
 
-def copy_raw(source: Volume, destination: Volume, *, start: int, progress: Progress) -> None:
+def copy_raw(
+    source: Volume, destination: Volume, lanes: Sequence[Lane], *, start: int, progress: Progress
+) -> None:
     """Copy the bytes of *source* from *start* on to the same place in *destination*.
+
+    *lanes* are further objects of the two volumes; each serves a thread that copies, this one none.
 
     Raises:
         DestinationTooSmall: it is shorter than *source*; nothing was copied.
     """
     if source.size > destination.size:
         raise DestinationTooSmall(size=destination.size)
-    extents = source.extents(start, source.size - start)
-    with _ahead(_filled(source, extents)) as items:
-        for extent, piece in items:
-            if piece is None:
-                destination.zero(extent.offset, extent.length)
-            else:
-                destination.pwrite(extent.offset, piece)
-            progress(extent.end)
+    extents = _sectors_whole(source.extents(start, source.size - start), start, source.size)
+    with closing(_copied(_cut(extents), lanes)) as ends:
+        for end in ends:
+            progress(end)
     progress(source.size)
 
 
@@ -80,20 +88,91 @@ def copy_gunzip(source: Volume, destination: Volume, *, progress: Progress) -> N
         InvalidInput: *source* does not begin with a sound and complete gzip stream.
         DestinationTooSmall: what is unpacked is longer than *destination*.
     """
-    sink = _Sink(destination)
-    members = _Members()
-    with _pieces(source) as pieces:
-        for offset, piece in pieces:
-            for data in members.unpacked(piece):
-                # A piece may unpack to a thousand times as much, and whoever cancels waits for it.
-                if sink.take(data):
-                    progress(offset)
-            progress(offset + len(piece))
-            if members.is_over:
-                break
-    members.require_end()
-    sink.end()
+    written = 0
+    with _pieces(source) as pieces, _ahead(_unpacked(pieces)) as items:
+        for position, data in items:
+            if written + len(data) > destination.size:
+                raise DestinationTooSmall(size=destination.size)
+            destination.pwrite(written, data)
+            written += len(data)
+            progress(position)
     progress(source.size)
+
+
+def _sectors_whole(extents: Iterable[Extent], start: int, end: int) -> Iterator[Extent]:
+    """Yield *extents*, which reach from *start* to *end*, with no sector in two of them.
+
+    Sectors that are in part data are data: a file system's blocks may be smaller, and two threads
+    that write to one sector of an encrypted volume would undo each other's part.
+    """
+    for extent in extents:
+        edge = round_up(extent.end, SECTOR) if extent.is_data else extent.end // SECTOR * SECTOR
+        stop = end if extent.end == end else min(edge, end)
+        if stop > start:
+            yield Extent(start, stop - start, extent.is_data)
+            start = stop
+
+
+def _cut(extents: Iterable[Extent]) -> Iterator[Extent]:
+    """Cut data at each multiple of a piece; holes stay whole."""
+    for extent in extents:
+        if not extent.is_data:
+            yield extent
+            continue
+        start = extent.offset
+        while start < extent.end:
+            stop = min(extent.end, start // PIECE * PIECE + PIECE)
+            yield Extent(start, stop - start, is_data=True)
+            start = stop
+
+
+def _copied(pieces: Iterable[Extent], lanes: Sequence[Lane]) -> Generator[int]:
+    """Copy *pieces* over all *lanes*; yield each one's end when it and all before it are there.
+
+    The threads have ended when the iterator is closed.
+    """
+    idle = deque(_Copier(*lane) for lane in lanes)
+
+    def copied(piece: Extent) -> int:
+        # There are as many threads as copiers.
+        copier = idle.pop()
+        try:
+            copier.copy(piece)
+        finally:
+            idle.append(copier)
+        return piece.end
+
+    pool = ThreadPoolExecutor(len(lanes), thread_name_prefix="copy")
+    begun: deque[Future[int]] = deque()
+    try:
+        for piece in pieces:
+            if len(begun) == 2 * len(lanes):
+                yield begun.popleft().result()
+            begun.append(pool.submit(copied, piece))
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Copier:
+    """Copies one piece at a time between its own objects of two volumes."""
+
+    def __init__(self, source: Volume, destination: Volume) -> None:
+        self._source = source
+        self._destination = destination
+        self._buffer = memoryview(bytearray(_STEP))
+
+    def copy(self, piece: Extent) -> None:
+        if not piece.is_data:
+            self._destination.zero(piece.offset, piece.length)
+            return
+        if self._destination.share(self._source, piece.offset, piece.length):
+            return
+        for offset in range(piece.offset, piece.end, _STEP):
+            part = self._buffer[: min(_STEP, piece.end - offset)]
+            self._source.pread(offset, part)
+            self._destination.pwrite(offset, part)
 
 
 @contextmanager
@@ -148,16 +227,14 @@ class _Sink:
         self._offset = 0
         self._waiting = bytearray()
 
-    def take(self, data: bytes) -> bool:
-        """Take the next part of the stream; return whether a whole piece was written."""
+    def take(self, data: bytes) -> None:
+        """Take the next part of the stream."""
         if self._offset + len(self._waiting) + len(data) > self._destination.size:
             raise DestinationTooSmall(size=self._destination.size)
         self._waiting += data
-        is_whole = len(self._waiting) >= PIECE
         while len(self._waiting) >= PIECE:
             piece, self._waiting = self._waiting[:PIECE], self._waiting[PIECE:]
             self._put(piece)
-        return is_whole
 
     def end(self) -> None:
         """Write what is waiting."""
@@ -166,6 +243,40 @@ class _Sink:
     def _put(self, piece: bytearray) -> None:
         self._destination.pwrite(self._offset, memoryview(piece))
         self._offset += len(piece)
+
+
+def _unpacked(pieces: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[int, memoryview]]:
+    """Yield what the gzip stream in *pieces* unpacks to, in whole pieces but for the last.
+
+    With each comes how much of the source is done.  There is an empty one when a piece of the source
+    ends, and each is good while the next one is made, as in `_filled`.
+
+    Raises:
+        InvalidInput: this is no sound and complete gzip stream.
+    """
+    buffers = itertools.cycle((memoryview(bytearray(PIECE)), memoryview(bytearray(PIECE))))
+    buffer, filled, position = next(buffers), 0, 0
+    members = _Members()
+    for offset, piece in pieces:
+        for data in members.unpacked(piece):
+            # A piece may unpack to a thousand times as much, and whoever cancels waits for it.
+            for part in _split(data, PIECE - filled):
+                buffer[filled : filled + len(part)] = part
+                filled += len(part)
+                if filled == PIECE:
+                    yield offset, buffer
+                    buffer, filled = next(buffers), 0
+        position = offset + len(piece)
+        if members.is_over:
+            break
+        yield position, buffer[:0]
+    members.require_end()
+    yield position, buffer[:filled]
+
+
+def _split(data: bytes, first: int) -> tuple[bytes | memoryview, ...]:
+    """Return *data* in two where it is longer than *first*."""
+    return (data,) if len(data) <= first else (memoryview(data)[:first], memoryview(data)[first:])
 
 
 class _Members:
@@ -178,7 +289,7 @@ class _Members:
         self._inner: Unpacker | None = None
 
     def unpacked(self, data: memoryview) -> Iterator[bytes]:
-        """Take more of the stream and yield what it unpacks to, at most 4 MiB at a time."""
+        """Take more of the stream and yield what it unpacks to, at most 1 MiB at a time."""
         for at in range(0, len(data), _PART):
             rest = bytes(data[at : at + _PART])
             while rest and not self.is_over:
@@ -211,7 +322,7 @@ class _Members:
     def _member(self, inner: Unpacker, data: bytes) -> Generator[bytes, None, bytes]:
         while True:
             try:
-                yield inner.unpack(data, PIECE)
+                yield inner.unpack(data, _STEP)
             except Damaged as error:
                 raise InvalidInput(
                     reason=f"the source's gzip stream is damaged: {error}"

@@ -7,9 +7,11 @@ STORE/
 
 import ctypes
 import errno
+import fcntl
 import os
 import secrets
 import stat
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -23,7 +25,7 @@ from drivebay.errors import DrivebayError, OutOfSpace, SetupFailed, StorageFaile
 from drivebay.storage import ranges, zeros
 from drivebay.storage.flushes import SharedFlush
 from drivebay.storage.idle import KEPT_S, IdleDescriptors
-from drivebay.storage.volume import Extent, WouldWait
+from drivebay.storage.volume import Extent, Volume, WouldWait
 
 MARKER = ".drivebay-store"
 _SUFFIX = ".volume"
@@ -33,6 +35,9 @@ _KEEP_SIZE_AND_PUNCH_HOLE = 0x01 | 0x02
 _libc = ctypes.CDLL(None, use_errno=True)
 _statfs = _libc.statfs
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+# Linux, <linux/fs.h>: _IOW(0x94, 13, struct file_clone_range).
+_FICLONERANGE = 0x4020940D
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _CANNOT_PUNCH = {errno.EOPNOTSUPP, errno.ENOSYS}
@@ -111,6 +116,18 @@ class FileVolume:
         self._require_inside(offset, length)
         if length:
             self._punch(offset, length)
+
+    def share(self, source: Volume, offset: int, length: int) -> bool:
+        self._require_inside(offset, length)
+        if not isinstance(source, FileVolume):
+            return False
+        shared = struct.pack("=qQQQ", source._fd, offset, length, offset)  # noqa: SLF001
+        try:
+            fcntl.ioctl(self._fd, _FICLONERANGE, shared)
+        except OSError:
+            # Another file system, one that cannot, no whole blocks, no room: who copies will see.
+            return False
+        return True
 
     def flush(self) -> None:
         with _failing("flush", self._store):

@@ -1,8 +1,10 @@
-"""One gzip member, unpacked by isal from input that may be cut anywhere."""
+"""One gzip member, unpacked from input that may be cut anywhere, or at once."""
 
+import ctypes
 from typing import cast
 
-from isal import igzip_lib
+import deflate
+from isal import igzip_lib, isal_zlib
 
 from drivebay.units import MIB
 
@@ -10,11 +12,18 @@ HEADER_MAX = 1 * MIB
 """The longest header; it holds a file's name, a comment and up to 64 KiB of extra data."""
 
 # RFC 1952, 2.3: the fixed part of a header, and the flags of the parts that may follow it.
+_MAGIC = bytes.fromhex("1f8b08")
 _FIXED = 10
-_FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 2, 4, 8, 16
+_FTEXT, _FHCRC, _FEXTRA, _FNAME, _FCOMMENT = 1, 2, 4, 8, 16
+_FOOTER = 8
 
 # isal's stubs declare the class as an instance.
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)
+
+# glibc's is four times as fast as `bytes.find` and needs no copy.
+_memmem = ctypes.CDLL(None).memmem
+_memmem.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
+_memmem.restype = ctypes.c_void_p
 
 
 class Damaged(Exception):
@@ -81,3 +90,36 @@ def _is_whole(start: bytearray) -> bool:
     if flags & _FHCRC:
         end += 2
     return end <= len(start)
+
+
+def unpack_whole(data: memoryview, length_max: int) -> bytearray | None:
+    """Return what *data* unpacks to, or None where it is for `Unpacker` to say what it is.
+
+    A sound member of 1 to *length_max* bytes with nothing behind it takes two thirds of the time
+    that it takes there: libdeflate has all of the input and all of the room, and never stops.
+    """
+    # libdeflate does not check a header's checksum; the reserved flags it would refuse, too.
+    is_plain = (
+        len(data) > _FIXED + _FOOTER
+        and data[:3] == _MAGIC
+        and not data[3] & ~(_FTEXT | _FEXTRA | _FNAME | _FCOMMENT)
+    )
+    length = int.from_bytes(data[-4:], "little")
+    if not is_plain or not 1 <= length <= length_max:
+        return None
+    try:
+        plain = deflate.gzip_decompress(data, length)
+    except deflate.DeflateError:
+        return None
+    # Nor does it tell what follows the member.  But it has found the member's footer: where that
+    # occurs once, and at the end, nothing follows.
+    footer = isal_zlib.crc32(plain).to_bytes(4, "little") + len(plain).to_bytes(4, "little")
+    is_alone = data[-_FOOTER:] == footer and not _occurs(footer, data[:-1])
+    return plain if is_alone else None
+
+
+def _occurs(part: bytes, data: memoryview) -> bool:
+    if data.readonly:
+        return part in bytes(data)
+    address = (ctypes.c_char * len(data)).from_buffer(data)
+    return _memmem(address, len(data), part, len(part)) is not None

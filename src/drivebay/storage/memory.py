@@ -10,7 +10,7 @@ from uuid import UUID
 from drivebay.errors import StorageFailed, StoreFull
 from drivebay.storage import zeros
 from drivebay.storage.idle import KEPT_S
-from drivebay.storage.volume import Extent, WouldWait
+from drivebay.storage.volume import Extent, Volume, WouldWait
 from drivebay.storage.zeros import SECTOR
 from drivebay.units import OFFSET_MAX, round_up
 
@@ -93,6 +93,11 @@ class MemoryVolume:
         self._require_inside(offset, length)
         with self._content.lock:
             self._drop(offset, length)
+
+    def share(self, source: Volume, offset: int, length: int) -> bool:
+        del source
+        self._require_inside(offset, length)
+        return False
 
     def flush(self) -> None:
         """There is nothing that could be more durable."""

@@ -67,6 +67,13 @@ class Volume(Protocol):
     def zero(self, offset: int, length: int) -> None:
         """Make the range read as zeros, and give its whole sectors back to the store."""
 
+    def share(self, source: "Volume", offset: int, length: int) -> bool:
+        """Take the range from the same place of *source* without moving bytes, if that is possible.
+
+        Later writes to one of the two do not show in the other.  After False the range holds old
+        bytes, new bytes or a mix: `pread` and `pwrite` do it then.
+        """
+
     def flush(self) -> None:
         """Return when everything written through any object of this volume is durable.
 
