@@ -129,8 +129,10 @@ class Upload:
     `begin`, `feed` and `finish` block; call them in turn.
     """
 
-    def __init__(self, ctx: Context, caller: UUID, drive: UUID, offset: int, *, gzip: bool) -> None:
-        """Write *length* bytes of a body, *gzip* or raw, onto *caller*'s *drive* from *offset* on."""
+    def __init__(
+        self, ctx: Context, caller: UUID, drive: UUID, offset: int, *, length: int, gzip: bool
+    ) -> None:
+        """Write a body of *length* bytes, *gzip* or raw, onto the drive from *offset* on."""
         self._ctx = ctx
         self._caller = caller
         self._drive = drive
