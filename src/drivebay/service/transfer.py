@@ -48,8 +48,10 @@ def read(ctx: Context, caller: UUID, uuid: UUID, offset: int, buffer: memoryview
 
 def read_now(ctx: Context, caller: UUID, uuid: UUID, offset: int, buffer: memoryview) -> bool:
     """Do as `read` if that takes no waiting; else return False, with *buffer* unspecified."""
-    check = _readable(caller, uuid, offset, len(buffer))
     length = len(buffer)
+    if not length:
+        return False  # It asks nothing of the volume, which may be out of reach.
+    check = _readable(caller, uuid, offset, length)
     try:
         with held_range(ctx, uuid, check, offset, length, shared=True, now=True) as (drive, volume):
             if not volume.pread_now(offset, buffer):
