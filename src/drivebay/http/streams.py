@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
+from drivebay.http.buffers import Buffers
 from drivebay.http.connection import Disconnected, Exchange, TooSlow
 from drivebay.http.direct import DirectSender
 from drivebay.http.errors import Refusal, refused
@@ -34,10 +35,6 @@ _CHANGES_PER_USER = 8
 # What a caller may leave unread of a body that we do not want, before we hang up.
 _IGNORED_BODY_MAX = 64 * KIB
 
-# Buffers of 4 MiB that are kept for the next transfer: to have the kernel find and clear the pages
-# of a new one takes longer than to encrypt it.
-_BUFFERS_KEPT = 4
-
 Body = AsyncGenerator[memoryview]
 
 
@@ -53,17 +50,7 @@ class Streams:
         self._threads = Threads(THREADS, "drivebay")
         self.call = self._threads.call
         self._lanes = Threads(LANES, "drivebay-lane")
-        self._buffers: list[bytearray] = []
-
-    @contextmanager
-    def buffer(self, length: int) -> Iterator[memoryview]:
-        """Give out *length* bytes, at most 4 MiB, that hold whatever was there before."""
-        kept = self._buffers.pop() if self._buffers else bytearray(TRANSFER_MAX)
-        try:
-            yield memoryview(kept)[:length]
-        finally:
-            if len(self._buffers) < _BUFFERS_KEPT:
-                self._buffers.append(kept)
+        self._buffers = Buffers()
 
     async def small_body(self, scope: Scope, receive: Receive) -> bytes:
         """Return a body of KEY VALUE pairs, or of a call that needs none.
@@ -88,7 +75,7 @@ class Streams:
             Refusal: it is too slow or incomplete.
         """
         exchange = scope.get("extensions", {}).get("drivebay.exchange")
-        with self.buffer(min(length, TRANSFER_MAX)) as buffer:
+        with self._buffers.lent(min(length, TRANSFER_MAX)) as buffer:
             if exchange is None:
                 body = self._copied(receive, buffer, length)
             else:
@@ -187,18 +174,44 @@ class Streams:
         """
         start = _start_of_bytes(length)
         exchange: Exchange | None = scope.get("extensions", {}).get("drivebay.exchange")
-        with self.buffer(length) as buffer:
-            direct = exchange.start_direct(start) if exchange else None
-            if exchange is None or direct is None:
+        direct = exchange.start_direct(start) if exchange else None
+        if exchange is None or direct is None:
+            with self._buffers.lent(length) as buffer:
                 await self.call(fill, buffer)
                 await send(start)
                 await send({"type": "http.response.body", "body": buffer, "more_body": False})
-                return
-            rest = await self._lanes.call(_fill_and_send, fill_now, buffer, *direct)
-            if rest is None:
-                await self.call(fill, buffer)
-                rest = await self._lanes.call(direct[0].send, direct[1], buffer)
-            await exchange.end_direct(rest)
+            return
+        sent = await self._lanes.call(self._send_if, fill_now, length, *direct)
+        if sent is None:
+            sent = await self.call(self._send_if, fill, length, *direct)
+        if sent is not None:
+            await exchange.end_direct(sent.rest)
+            if sent.buffer is not None:
+                self._buffers.give(sent.buffer)
+
+    def _send_if(
+        self,
+        fill: Callable[[memoryview], bool | None],
+        length: int,
+        sender: DirectSender,
+        head: bytes,
+    ) -> "_Sent | None":
+        """Fill a buffer and send it, in a thread; or return None if *fill* says False.
+
+        The buffer is taken and given back here and not in the loop, so that no more of them are in
+        use than threads are.
+        """
+        buffer = self._buffers.take()
+        rest = memoryview(b"")
+        try:
+            view = memoryview(buffer)[:length]
+            if fill(view) is False:
+                return None
+            rest = sender.send(head, view)
+        finally:
+            if not rest:
+                self._buffers.give(buffer)
+        return _Sent(rest, buffer if rest else None)
 
     def close(self) -> None:
         """Wait for the threads and end them."""
@@ -206,10 +219,12 @@ class Streams:
         self._lanes.close()
 
 
-def _fill_and_send(
-    fill_now: Callable[[memoryview], bool], buffer: memoryview, sender: DirectSender, head: bytes
-) -> memoryview | None:
-    return sender.send(head, buffer) if fill_now(buffer) else None
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What of an answer the caller has not taken yet, and the buffer that it lies in."""
+
+    rest: memoryview
+    buffer: bytearray | None
 
 
 def _too_slow() -> Refusal:
