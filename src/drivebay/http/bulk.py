@@ -18,7 +18,7 @@ from drivebay.model import TRANSFER_MAX
 from drivebay.service import drives, transfer
 from drivebay.service.context import Context
 from drivebay.service.transfer import Upload
-from drivebay.storage.volume import WouldWait
+from drivebay.storage.volume import Decode, WouldWait, decoded
 from drivebay.units import parse_size
 from drivebay.wire import ErrorWord
 
@@ -48,14 +48,15 @@ class Read:
             await streams.send_head(send, length)
             return
 
-        def fill(buffer: memoryview) -> None:
+        def fetch(buffer: memoryview) -> Decode:
             transfer.read(ctx, caller, drive, offset, buffer)
+            return decoded
 
-        def fill_now(buffer: memoryview) -> bool:
-            return transfer.read_now(ctx, caller, drive, offset, buffer)
+        def fetch_now(buffer: memoryview) -> Decode | None:
+            return transfer.fetch_now(ctx, caller, drive, offset, buffer)
 
         async with streams.transfers.taken(caller):
-            await streams.send_filled(scope, send, length, fill_now=fill_now, fill=fill)
+            await streams.send_fetched(scope, send, length, fetch_now=fetch_now, fetch=fetch)
 
 
 class Write:

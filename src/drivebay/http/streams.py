@@ -16,6 +16,7 @@ from drivebay.http.pace import RATE_MIN_BYTES_PER_S
 from drivebay.http.threads import Threads
 from drivebay.http.turns import Turns
 from drivebay.model import TRANSFER_MAX
+from drivebay.storage.volume import Decode
 from drivebay.units import KIB, MIB
 from drivebay.wire import ErrorWord
 
@@ -157,33 +158,34 @@ class Streams:
         await send(_start_of_bytes(length))
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def send_filled(
+    async def send_fetched(
         self,
         scope: Scope,
         send: Send,
         length: int,
         *,
-        fill_now: Callable[[memoryview], bool],
-        fill: Callable[[memoryview], None],
+        fetch_now: Callable[[memoryview], Decode | None],
+        fetch: Callable[[memoryview], Decode],
     ) -> None:
         """Answer 200 with *length* bytes, at most 4 MiB, that are put into a buffer in a thread.
 
-        By *fill_now*, or by *fill* where that says that it takes waiting.  Returns when the kernel
-        has taken them, or the caller is gone.  A reader that never reads holds its turn until the
-        connection cuts it off.
+        By *fetch_now*, or by *fetch* where that says that it takes waiting.  Returns when the
+        kernel has taken them, or the caller is gone.  A reader that never reads holds its turn
+        until the connection cuts it off.
         """
         start = _start_of_bytes(length)
         exchange: Exchange | None = scope.get("extensions", {}).get("drivebay.exchange")
         direct = exchange.start_direct(start) if exchange else None
         if exchange is None or direct is None:
             with self._buffers.lent(length) as buffer:
-                await self.call(fill, buffer)
+                decode = await self.call(fetch, buffer)
+                decode(0, length)
                 await send(start)
                 await send({"type": "http.response.body", "body": buffer, "more_body": False})
             return
-        sent = await self._lanes.call(self._send_if, fill_now, length, *direct)
+        sent = await self._lanes.call(self._send_if, fetch_now, length, *direct)
         if sent is None:
-            sent = await self.call(self._send_if, fill, length, *direct)
+            sent = await self.call(self._send_if, fetch, length, *direct)
         if sent is not None:
             await exchange.end_direct(sent.rest)
             if sent.buffer is not None:
@@ -191,12 +193,12 @@ class Streams:
 
     def _send_if(
         self,
-        fill: Callable[[memoryview], bool | None],
+        fetch: Callable[[memoryview], Decode | None],
         length: int,
         sender: DirectSender,
         head: bytes,
     ) -> "_Sent | None":
-        """Fill a buffer and send it, in a thread; or return None if *fill* says False.
+        """Fill a buffer and send it, in a thread; or return None if *fetch* does.
 
         The buffer is taken and given back here and not in the loop, so that no more of them are in
         use than threads are.
@@ -205,9 +207,10 @@ class Streams:
         rest = memoryview(b"")
         try:
             view = memoryview(buffer)[:length]
-            if fill(view) is False:
+            decode = fetch(view)
+            if decode is None:
                 return None
-            rest = sender.send(head, view)
+            rest = sender.send(head, view, decode)
         finally:
             if not rest:
                 self._buffers.give(buffer)

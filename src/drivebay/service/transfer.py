@@ -19,7 +19,7 @@ from drivebay.service.context import Context
 from drivebay.service.drives import faulting, require_idle, require_sound
 from drivebay.service.holds import Check, held_range
 from drivebay.service.inflate import Inflater
-from drivebay.storage.volume import Volume, WouldWait
+from drivebay.storage.volume import Decode, Volume, WouldWait
 
 
 def check_read(ctx: Context, caller: UUID, uuid: UUID, offset: int, length: int) -> None:
@@ -46,26 +46,31 @@ def read(ctx: Context, caller: UUID, uuid: UUID, offset: int, buffer: memoryview
     ctx.counters.add_read(drive.id, len(buffer))
 
 
-def read_now(ctx: Context, caller: UUID, uuid: UUID, offset: int, buffer: memoryview) -> bool:
-    """Do as `read` if that takes no waiting; else return False, with *buffer* unspecified."""
+def fetch_now(
+    ctx: Context, caller: UUID, uuid: UUID, offset: int, buffer: memoryview
+) -> Decode | None:
+    """Do as `read` if that takes no waiting, and leave it to the caller to decode *buffer*.
+
+    Returns None where it takes waiting; *buffer* is unspecified then.
+    """
     length = len(buffer)
     if not length:
-        return False  # It asks nothing of the volume, which may be out of reach.
+        return None  # It asks nothing of the volume, which may be out of reach.
     check = _readable(caller, uuid, offset, length)
     try:
         with held_range(ctx, uuid, check, offset, length, shared=True, now=True) as (drive, volume):
-            if not volume.pread_now(offset, buffer):
-                return False
+            decode = volume.fetch_now(offset, buffer)
     except WouldWait:
-        return False
-    ctx.counters.add_read(drive.id, length)
-    return True
+        return None
+    if decode is not None:
+        ctx.counters.add_read(drive.id, length)
+    return decode
 
 
 class SteadyReader:
     """Reads of one drive by one caller without waiting, for as long as nobody commits anything.
 
-    What `read_now` finds out at each call is found out once.  Under the lock of each read the
+    What `fetch_now` finds out at each call is found out once.  Under the lock of each read the
     catalog's version tells whether all of it still holds.
     """
 

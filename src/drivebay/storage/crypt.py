@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import XTS
 
 from drivebay.errors import StorageFailed
-from drivebay.storage.volume import Extent, Volume
+from drivebay.storage.volume import Decode, Extent, Volume, decoded
 from drivebay.storage.zeros import SECTOR
 from drivebay.units import round_up
 
@@ -190,15 +190,30 @@ class CryptVolume:
         buffer[:] = whole[offset - start : offset - start + len(buffer)]
 
     def pread_now(self, offset: int, buffer: memoryview) -> bool:
-        start, end = self._widened(offset, len(buffer))
-        is_whole = start == offset and end == offset + len(buffer)
-        whole = buffer if is_whole else memoryview(bytearray(end - start))
-        if not self._inner.pread_now(start, whole):
+        decode = self.fetch_now(offset, buffer)
+        if decode is None:
             return False
-        self._cipher.decrypt(start // SECTOR, whole)
-        if not is_whole:
-            buffer[:] = whole[offset - start : offset - start + len(buffer)]
+        decode(0, len(buffer))
         return True
+
+    def fetch_now(self, offset: int, buffer: memoryview) -> Decode | None:
+        start, end = self._widened(offset, len(buffer))
+        if start == offset and end == offset + len(buffer):
+            return self._decode(start, buffer) if self._inner.pread_now(start, buffer) else None
+        whole = memoryview(bytearray(end - start))
+        if not self._inner.pread_now(start, whole):
+            return None
+        self._cipher.decrypt(start // SECTOR, whole)
+        buffer[:] = whole[offset - start : offset - start + len(buffer)]
+        return decoded
+
+    def _decode(self, offset: int, buffer: memoryview) -> Decode:
+        cipher = self._cipher
+
+        def decode(start: int, end: int) -> None:
+            cipher.decrypt((offset + start) // SECTOR, buffer[start:end])
+
+        return decode
 
     def pwrite(self, offset: int, data: memoryview) -> None:
         self._widened(offset, len(data))

@@ -25,7 +25,7 @@ from drivebay.errors import DrivebayError, OutOfSpace, SetupFailed, StorageFaile
 from drivebay.storage import ranges, zeros
 from drivebay.storage.flushes import SharedFlush
 from drivebay.storage.idle import KEPT_S, IdleDescriptors
-from drivebay.storage.volume import Extent, Volume, WouldWait
+from drivebay.storage.volume import Decode, Extent, Volume, WouldWait, decoded
 
 MARKER = ".drivebay-store"
 _SUFFIX = ".volume"
@@ -103,6 +103,9 @@ class FileVolume:
             if error.errno in _NOT_NOW:
                 return False
             raise StorageFailed(operation="read", offset=offset) from error
+
+    def fetch_now(self, offset: int, buffer: memoryview) -> Decode | None:
+        return decoded if self.pread_now(offset, buffer) else None
 
     def pwrite(self, offset: int, data: memoryview) -> None:
         self._require_inside(offset, len(data))

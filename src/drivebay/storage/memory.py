@@ -10,7 +10,7 @@ from uuid import UUID
 from drivebay.errors import StorageFailed, StoreFull
 from drivebay.storage import zeros
 from drivebay.storage.idle import KEPT_S
-from drivebay.storage.volume import Extent, Volume, WouldWait
+from drivebay.storage.volume import Decode, Extent, Volume, WouldWait, decoded
 from drivebay.storage.zeros import SECTOR
 from drivebay.units import OFFSET_MAX, round_up
 
@@ -78,6 +78,9 @@ class MemoryVolume:
     def pread_now(self, offset: int, buffer: memoryview) -> bool:
         self.pread(offset, buffer)
         return True
+
+    def fetch_now(self, offset: int, buffer: memoryview) -> Decode | None:
+        return decoded if self.pread_now(offset, buffer) else None
 
     def pwrite(self, offset: int, data: memoryview) -> None:
         self._require_inside(offset, len(data))

@@ -4,7 +4,7 @@ One conformance suite (`tests/contract/volume_contract.py`, `store_contract.py`)
 implementation and every wrapper to these sentences.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -25,6 +25,16 @@ class Extent:
     def end(self) -> int:
         """The offset of the first byte behind the extent."""
         return self.offset + self.length
+
+
+Decode = Callable[[int, int], None]
+"""Makes the bytes from one index of a buffer to another the volume's: whole sectors (4096 bytes,
+aligned in the buffer; its end counts as one), each of them once."""
+
+
+def decoded(start: int, end: int) -> None:
+    """Do nothing: the `Decode` of bytes that are stored as they are."""
+    del start, end
 
 
 class WouldWait(Exception):
@@ -51,6 +61,13 @@ class Volume(Protocol):
         """Do as `pread` if that takes no waiting for a disk or a network; else return False.
 
         After False *buffer* holds an unspecified mix.  A store that cannot tell returns False.
+        """
+
+    def fetch_now(self, offset: int, buffer: memoryview) -> Decode | None:
+        """Do as `pread_now`, but leave it to the caller to decode *buffer*, part by part.
+
+        After None *buffer* holds an unspecified mix.  Neither the volume nor its lock is needed to
+        decode.
         """
 
     def pwrite(self, offset: int, data: memoryview) -> None:
