@@ -21,9 +21,11 @@ from cryptography.hazmat.primitives.ciphers.modes import XTS
 from drivebay.errors import StorageFailed
 from drivebay.storage.volume import Decode, Extent, Volume, decoded
 from drivebay.storage.zeros import SECTOR
-from drivebay.units import round_up
+from drivebay.units import MIB, round_up
 
 _ZEROS = bytes(SECTOR)
+
+_PIECE = 1 * MIB
 
 
 def inner_size(size: int) -> int:
@@ -300,8 +302,11 @@ class CryptVolume:
         self._cipher.decrypt(offset // SECTOR, buffer)
 
     def _save(self, offset: int, data: memoryview) -> None:
-        self._cipher.encrypt(offset // SECTOR, data)
-        self._inner.pwrite(offset, data)
+        # In pieces, so that a disk has the first while the next is encrypted.
+        for at in range(0, len(data), _PIECE):
+            piece = data[at : at + _PIECE]
+            self._cipher.encrypt((offset + at) // SECTOR, piece)
+            self._inner.pwrite(offset + at, piece)
 
     def _patch(self, offset: int, data: memoryview) -> None:
         """Write *data* into the one sector that it lies in."""
