@@ -118,7 +118,9 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._direct: Exchange | None = scope.get("extensions", {}).get("drivebay.exchange")
-        self._was_received = Headers(scope=scope).get("content-length", "0") == "0"
+        self._was_received = (
+            self._direct is None and Headers(scope=scope).get("content-length", "0") == "0"
+        )
         self.answered = False
 
     @property

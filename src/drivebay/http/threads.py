@@ -105,6 +105,9 @@ class _Work(Generic[T]):
 
     def _fail(self, error: BaseException) -> None:
         self._end()
+        if isinstance(error, StopIteration):
+            # A future takes none, and whoever waits would wait for ever.
+            error = RuntimeError(f"{type(error).__name__} in a thread")
         if not self.result.done():
             self.result.set_exception(error)
 

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 from drivebay.http.errors import Refusal
@@ -23,23 +22,20 @@ class Turns:
         self._wait_s = wait_s
         self._left: OrderedDict[UUID, asyncio.Semaphore] = OrderedDict()
 
-    @asynccontextmanager
-    async def taken(self, user: UUID) -> AsyncIterator[None]:
+    def taken(self, user: UUID) -> AbstractAsyncContextManager[None]:
         """Wait until *user* has one left, and hold it.
 
         Raises:
             Refusal: none ended in time.
         """
-        semaphore = self._left.setdefault(user, asyncio.Semaphore(self._per_user))
+        semaphore = self._left.get(user)
+        if semaphore is None:
+            semaphore = self._left[user] = asyncio.Semaphore(self._per_user)
         self._left.move_to_end(user)
-        await self._acquire(semaphore)
-        try:
-            yield
-        finally:
-            semaphore.release()
-            self._forget_idle()
+        return _Turn(self, semaphore)
 
-    async def _acquire(self, semaphore: asyncio.Semaphore) -> None:
+    async def acquire(self, semaphore: asyncio.Semaphore) -> None:
+        """Wait for a turn; see `taken`."""
         if not semaphore.locked():
             await semaphore.acquire()
             return
@@ -50,9 +46,23 @@ class Turns:
             sentence = f"{self._per_user} {self._what} of yours are in flight; let some end first"
             raise Refusal(409, ErrorWord.BUSY, sentence) from error
 
-    def _forget_idle(self) -> None:
+    def release(self, semaphore: asyncio.Semaphore) -> None:
+        """Give a turn back."""
+        semaphore.release()
         while len(self._left) > _IDLE_MAX:
             user, semaphore = next(iter(self._left.items()))
             if semaphore._value != self._per_user:  # noqa: SLF001 - there is no public count
                 break
             del self._left[user]
+
+
+class _Turn(AbstractAsyncContextManager[None]):
+    def __init__(self, turns: Turns, semaphore: asyncio.Semaphore) -> None:
+        self._turns = turns
+        self._semaphore = semaphore
+
+    async def __aenter__(self) -> None:
+        await self._turns.acquire(self._semaphore)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._turns.release(self._semaphore)
