@@ -107,7 +107,9 @@ class _Work(Generic[T]):
         self._end()
         if isinstance(error, StopIteration):
             # A future takes none, and whoever waits would wait for ever.
-            error = RuntimeError(f"{type(error).__name__} in a thread")
+            stopped = error
+            error = RuntimeError("an iterator was over")
+            error.__cause__ = stopped
         if not self.result.done():
             self.result.set_exception(error)
 
