@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.stacks import SECTOR, pattern
+from drivebay.errors import StorageFailed
 from drivebay.http import direct
-from drivebay.http.direct import PIECE, DirectSender
+from drivebay.http.direct import PIECE, Broken, DirectSender
 from drivebay.units import KIB, MIB
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 123\r\n\r\n"
@@ -206,24 +207,52 @@ def test_where_there_is_no_room_at_all_everything_is_left_over(make):
 
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("length", [1, 4 * MIB])
-def test_of_a_caller_that_is_gone_nothing_is_left_over(patient, make, length):
+def test_sending_to_a_caller_that_is_gone_breaks(patient, make, length):
+    def send_on_and_on() -> None:
+        while True:  # The first bytes may go out before the kernel hears of it.
+            stored = Stored(length)
+            sender.send(HEAD, memoryview(stored.buffer), stored.decode)
+
     with connected(make) as (sender, end):
         end.close()
 
-        while True:  # The first bytes may go out before the kernel hears of it.
-            stored = Stored(length)
-            rest = sender.send(HEAD, memoryview(stored.buffer), stored.decode)
-            assert bytes(rest) == b""
-            if is_gone(sender):
-                break
+        with pytest.raises(Broken):
+            send_on_and_on()
 
 
-def is_gone(sender: DirectSender) -> bool:
-    try:
-        sender._write([b"x"])
-    except OSError:
-        return True
-    return False
+class Failing(Stored):
+    """Stored bytes of which those behind the first *sound* cannot be decoded."""
+
+    def __init__(self, length: int, sound: int) -> None:
+        super().__init__(length)
+        self._sound = sound
+
+    def decode(self, start: int, end: int) -> None:
+        if end > self._sound:
+            raise StorageFailed(operation="decrypt")
+        super().decode(start, end)
+
+
+def test_what_cannot_be_decoded_at_all_leaves_the_connection_unused(patient):
+    stored = Failing(4 * MIB, sound=0)
+    with connected(tcp_pair) as (sender, end):
+        with pytest.raises(StorageFailed):
+            sender.send(HEAD, memoryview(stored.buffer), stored.decode)
+
+        end.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            end.recv(1)
+
+
+def test_what_cannot_be_decoded_behind_the_first_piece_breaks(patient):
+    stored = Failing(4 * MIB, sound=PIECE)
+    with connected(tcp_pair) as (sender, end):
+        caller = Caller(end, 10**9)
+
+        with pytest.raises(Broken):
+            sender.send(HEAD, memoryview(stored.buffer), stored.decode)
+
+        assert caller.received(sender) == HEAD + CONTENT[:PIECE]
 
 
 @pytest.mark.parametrize("make", KINDS)
@@ -238,10 +267,10 @@ def test_a_caller_that_goes_in_the_middle_ends_the_sending(patient, make):
         thread = threading.Thread(target=read_a_little_and_hang_up)
         thread.start()
 
-        rest = sender.send(HEAD, memoryview(stored.buffer), stored.decode)
+        with pytest.raises(Broken):
+            sender.send(HEAD, memoryview(stored.buffer), stored.decode)
 
         thread.join(LONG_S)
-        assert bytes(rest) == b""
 
 
 def test_a_caller_that_only_stops_sending_still_gets_everything(patient):

@@ -10,6 +10,7 @@ import os
 import select
 import time
 
+from drivebay.errors import DrivebayError
 from drivebay.storage.volume import Decode
 from drivebay.units import MIB
 
@@ -20,6 +21,10 @@ PIECE = 1 * MIB
 """How much is decoded at once."""
 
 _MS_PER_S = 1000
+
+
+class Broken(Exception):
+    """The answer has begun and cannot be finished, so the connection is of no more use."""
 
 
 class DirectSender:
@@ -35,8 +40,10 @@ class DirectSender:
         """Send *head* and *body*; return what of the two the caller did not take in time.
 
         *body* is decoded on the way, a piece at a time: the caller takes one while the next is made
-        ready, and the core's own cache still has it when the kernel copies it.  Nothing is left
-        over of a caller that is gone.
+        ready, and the core's own cache still has it when the kernel copies it.
+
+        Raises:
+            Broken: the caller is gone, or a later piece cannot be decoded.
         """
         ready = min(PIECE, len(body))
         decode(0, ready)
@@ -46,8 +53,8 @@ class DirectSender:
                 decode(ready, len(body))
                 return memoryview(head[sent:] + bytes(body))
             return self._send_rest(body, sent - len(head), ready, decode)
-        except OSError:
-            return memoryview(b"")  # The loop is told too, and ends the connection.
+        except (OSError, DrivebayError) as error:
+            raise Broken from error
 
     def _send_rest(self, body: memoryview, sent: int, ready: int, decode: Decode) -> memoryview:
         deadline = time.monotonic() + PATIENCE_S

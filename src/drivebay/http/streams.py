@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from drivebay.http.buffers import Buffers
 from drivebay.http.connection import Disconnected, Exchange, TooSlow
-from drivebay.http.direct import DirectSender
+from drivebay.http.direct import Broken, DirectSender
 from drivebay.http.errors import Refusal, refused
 from drivebay.http.pace import RATE_MIN_BYTES_PER_S
 from drivebay.http.threads import Threads
@@ -183,9 +183,13 @@ class Streams:
                 await send(start)
                 await send({"type": "http.response.body", "body": buffer, "more_body": False})
             return
-        sent = await self._lanes.call(self._send_if, fetch_now, length, *direct)
-        if sent is None:
-            sent = await self.call(self._send_if, fetch, length, *direct)
+        try:
+            sent = await self._lanes.call(self._send_if, fetch_now, length, *direct)
+            if sent is None:
+                sent = await self.call(self._send_if, fetch, length, *direct)
+        except Broken:
+            exchange.abort()
+            return
         if sent is not None:
             await exchange.end_direct(sent.rest)
             if sent.buffer is not None:
