@@ -1,11 +1,12 @@
 """Counters: exact over threads, processes and their deaths."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -168,6 +169,68 @@ def test_a_count_that_cannot_be_written_is_a_failure_of_the_store(counters, monk
     monkeypatch.undo()
 
     assert counters.totals(1) == Totals(5, 1, 0, 0)
+
+
+@contextmanager
+def files_no_longer_than(length: int):
+    """Have the kernel refuse, or cut, what would make a file longer (getrlimit(2))."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (length, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", [0, 1, 8, 16, 24, 31])
+@pytest.mark.parametrize("times", [0, 1, 300])
+def test_a_count_that_the_disk_refuses_or_cuts_is_not_counted(counters, folder, room, times):
+    """Of the record's 32 bytes *room* are written; other processes read what the file has."""
+    for _ in range(times):
+        counters.add_read(3, 5)
+    before = Totals(5 * times, times, 0, 0)
+
+    with files_no_longer_than(3 * 32 + room):
+        for _ in range(2):
+            with pytest.raises(StorageFailed, match="count the transfer"):
+                counters.add_read(3, 5)
+
+            assert counters.totals(3) == before
+
+    with closing(Counters(folder, "other", ["one"])) as other:
+        assert other.totals(3) == before
+        counters.add_read(3, 7)
+        assert other.totals(3) == Totals(5 * times + 7, times + 1, 0, 0)
+
+
+def test_what_is_kept_of_many_drives_stays_exact(counters, folder, monkeypatch):
+    monkeypatch.setattr("drivebay.service.counters._RECORDS_KEPT", 3)
+    for turn in range(5):
+        for number in range(10):
+            counters.add_read(number, number)
+            counters.add_write(number, turn)
+
+    for number in range(10):
+        assert counters.totals(number) == Totals(5 * number, 5, 10, 5)
+    with closing(Counters(folder, "other", ["one"])) as other:
+        assert other.totals(9) == counters.totals(9)
+
+
+def test_who_takes_over_a_file_goes_on_from_what_is_in_it(folder):
+    for turn in range(3):
+        with closing(Counters(folder, "one")) as counters:
+            counters.add_read(1, 10)
+            counters.add_write(1, 1)
+            assert counters.totals(1) == Totals(10 * turn + 10, turn + 1, turn + 1, turn + 1)
+
+
+def test_what_another_process_counts_is_seen_beside_what_is_kept_here(counters, folder):
+    with closing(Counters(folder, "other")) as other:
+        for turn in range(1, 4):
+            counters.add_read(1, 1)
+            other.add_read(1, 100)
+
+            assert counters.totals(1) == Totals(101 * turn, 2 * turn, 0, 0)
 
 
 def test_closing_twice_does_nothing(folder):

@@ -80,8 +80,12 @@ class Counters:
         with self._lock:
             now = self._records.get(drive_id) or _record_at(self._fd, drive_id)
             after = tuple(map(add, now, more))
+            place = drive_id * _RECORD.size
             try:
-                written = os.pwrite(self._fd, _RECORD.pack(*after), drive_id * _RECORD.size)
+                written = os.pwrite(self._fd, _RECORD.pack(*after), place)
+                if written != _RECORD.size:
+                    # Others would count what is there of a transfer that fails.
+                    os.pwrite(self._fd, _RECORD.pack(*now)[:written], place)
             except OSError as error:
                 raise StorageFailed(operation="count the transfer") from error
             if written != _RECORD.size:
