@@ -3,6 +3,9 @@
 A subclass gives the fixture `stack`.  `volume_machine.py` and `lock_contract.py` have the rest.
 """
 
+import random
+from itertools import pairwise
+
 import pytest
 
 from contract.stacks import SECTOR, Stack, holes, pattern, read, writable
@@ -10,6 +13,7 @@ from contract.volume_machine import check_histories
 
 SIZE = 3 * SECTOR + 100
 LARGE = 8 * 1024 * 1024
+FETCHED = 40 * SECTOR
 
 SIZES = [1, 511, SECTOR - 1, SECTOR, SECTOR + 1, 2 * SECTOR, 10_000, 2**20 + 1]
 
@@ -29,6 +33,16 @@ RANGES = [
 ]
 
 OUTSIDE = [(-1, 1), (-1, 0), (0, SIZE + 1), (SIZE - 1, 2), (SIZE, 1), (SIZE + 1, 0), (2**62, 1)]
+
+
+def shuffled(length: int, parts: int) -> list[tuple[int, int]]:
+    """Return at most so many parts of whole sectors that are *length* bytes, in some order."""
+    chance = random.Random(length)
+    inside = range(SECTOR, length, SECTOR)
+    places = sorted(chance.sample(inside, min(parts - 1, len(inside))))
+    found = [*pairwise([0, *places, length])]
+    chance.shuffle(found)
+    return found
 
 
 class VolumeContract:
@@ -90,6 +104,68 @@ class VolumeContract:
 
             assert buffer == b"\xee" * 100 + pattern(SIZE)[50:150] + b"\xee" * 100
 
+    @pytest.mark.parametrize(("offset", "length"), [*RANGES, (0, FETCHED), (SECTOR, FETCHED)])
+    @pytest.mark.parametrize("parts", [1, 2, 3, 1000])
+    def test_what_is_fetched_is_in_whatever_order_it_is_decoded_what_is_read(
+        self, stack: Stack, offset, length, parts
+    ):
+        with stack.make(LARGE).open() as volume:
+            volume.pwrite(0, writable(pattern(FETCHED)))
+            volume.zero(SECTOR, 3 * SECTOR)
+            expected = read(volume, offset, length)
+            buffer = bytearray(b"\xee" * (length + 200))
+
+            decode = volume.fetch_now(offset, memoryview(buffer)[100 : 100 + length])
+
+            if decode is None:
+                return
+        for start, end in shuffled(length, parts):
+            decode(start, end)
+        assert buffer == b"\xee" * 100 + expected + b"\xee" * 100
+
+    def test_what_was_fetched_is_decoded_without_the_volume(self, stack: Stack):
+        buffer = bytearray(2 * SECTOR)
+        with stack.make(SIZE).open() as volume:
+            volume.pwrite(0, writable(pattern(SIZE)))
+            read(volume)
+            with volume.locked(0, SIZE, shared=True):
+                decode = volume.fetch_now(SECTOR, memoryview(buffer))
+            if decode is None:
+                return
+            decode(SECTOR, 2 * SECTOR)
+            volume.pwrite(0, writable(pattern(SIZE, seed=2)))
+            volume.resize(1)
+
+        decode(0, SECTOR)
+
+        assert buffer == pattern(SIZE)[SECTOR : 3 * SECTOR]
+
+    def test_nothing_is_decoded_by_a_decode_of_nothing(self, stack: Stack):
+        buffer = bytearray(2 * SECTOR)
+        with stack.make(SIZE).open() as volume:
+            volume.pwrite(0, writable(pattern(SIZE)))
+            read(volume)
+            decode = volume.fetch_now(0, memoryview(buffer))
+            if decode is None:
+                return
+
+        for place in (0, SECTOR, 2 * SECTOR):
+            decode(place, place)
+        decode(0, 2 * SECTOR)
+
+        assert buffer == pattern(SIZE)[: 2 * SECTOR]
+
+    @pytest.mark.parametrize(("offset", "length"), RANGES)
+    def test_a_read_without_waiting_reads_all_or_says_that_it_would_wait(
+        self, stack: Stack, offset, length
+    ):
+        with stack.make(SIZE).open() as volume:
+            volume.pwrite(0, writable(pattern(SIZE)))
+            buffer = bytearray(b"\xee" * length)
+
+            if volume.pread_now(offset, memoryview(buffer)):
+                assert buffer == pattern(SIZE)[offset : offset + length]
+
     @pytest.mark.parametrize(("offset", "length"), RANGES)
     def test_what_cannot_be_changed_is_written_and_stays_as_it_is(
         self, stack: Stack, offset, length
@@ -121,6 +197,8 @@ class VolumeContract:
             volume.pwrite(0, writable(pattern(SIZE)))
             with pytest.raises(AssertionError):
                 volume.pread(offset, memoryview(bytearray(length)))
+            with pytest.raises(AssertionError):
+                volume.fetch_now(offset, memoryview(bytearray(length)))
             with pytest.raises(AssertionError):
                 volume.pwrite(offset, memoryview(bytearray(length)))
             with pytest.raises(AssertionError):

@@ -95,6 +95,44 @@ def test_what_is_not_there_is_not_kept_and_is_found_once_it_is(catalog, rows, uu
     assert rows.kept_drive(uuid) is None
 
 
+def test_a_recent_row_is_the_last_that_was_read_however_old_it_is(catalog, rows, uuid):
+    assert rows.recent_drive(uuid) is None
+    found = rows.drive(uuid)
+
+    with catalog.write() as tx:
+        drives.change(tx, uuid, name="new")
+
+    assert rows.recent_drive(uuid) is found
+    newer = rows.drive(uuid)
+    assert newer.name == "new"
+    assert rows.recent_drive(uuid) is newer
+
+
+def test_a_drive_that_is_gone_may_be_recent_but_is_not_there(catalog, rows, uuid):
+    found = rows.drive(uuid)
+    with catalog.write() as tx:
+        drives.delete(tx, uuid)
+
+    assert rows.drive(uuid) is None
+
+    assert rows.recent_drive(uuid) in (found, None)
+    assert rows.kept_drive(uuid) is None
+
+
+def test_of_many_rows_those_that_were_read_last_are_kept(catalog, rows, uuid, monkeypatch):
+    monkeypatch.setattr("drivebay.catalog.rows._KEPT_MAX", 2)
+    with catalog.write() as tx:
+        owner = drives.get(tx, uuid).owner
+        second, third = (add_drive(tx, owner).uuid for _ in range(2))
+    for one in (uuid, second, uuid, third):
+        assert rows.drive(one).uuid == one
+
+    assert rows.kept_drive(second) is None
+    assert rows.recent_drive(second) is None
+    assert rows.kept_drive(uuid).uuid == uuid
+    assert rows.kept_drive(third).uuid == third
+
+
 def test_users_are_kept_in_the_same_way(catalog, rows):
     with catalog.write() as tx:
         user = add_user(tx)
