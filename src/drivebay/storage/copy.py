@@ -260,10 +260,12 @@ def _unpacked(pieces: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[int, m
     for offset, piece in pieces:
         for data in members.unpacked(piece):
             # A piece may unpack to a thousand times as much, and whoever cancels waits for it.
-            for part in _split(data, PIECE - filled):
+            rest = memoryview(data)
+            while rest:
+                part, rest = rest[: len(buffer) - filled], rest[len(buffer) - filled :]
                 buffer[filled : filled + len(part)] = part
                 filled += len(part)
-                if filled == PIECE:
+                if filled == len(buffer):
                     yield offset, buffer
                     buffer, filled = next(buffers), 0
         position = offset + len(piece)
@@ -272,11 +274,6 @@ def _unpacked(pieces: Iterable[tuple[int, memoryview]]) -> Iterator[tuple[int, m
         yield position, buffer[:0]
     members.require_end()
     yield position, buffer[:filled]
-
-
-def _split(data: bytes, first: int) -> tuple[bytes | memoryview, ...]:
-    """Return *data* in two where it is longer than *first*."""
-    return (data,) if len(data) <= first else (memoryview(data)[:first], memoryview(data)[first:])
 
 
 class _Members:
