@@ -323,6 +323,25 @@ def test_whoever_holds_all_of_a_drive_holds_the_present_one(ctx, filled):
         pass
 
 
+@pytest.mark.parametrize("revoked", [True, False])
+def test_who_may_not_read_a_drive_any_more_is_not_told_that_its_volume_is_gone(
+    ctx, filled, revoked
+):
+    with ctx.catalog.write() as tx:
+        reader = add_user(tx).uuid
+    commit(ctx, filled, readers=(str(reader),))
+    theirs = replace(filled, owner=reader)
+    assert found(ctx, theirs, 0, SIZE) == CONTENT
+
+    if revoked:
+        commit(ctx, filled, readers=())
+    lose_the_volume(ctx, filled)
+
+    wanted = DriveNotFound if revoked else StorageFailed
+    assert found_now(ctx, theirs, 0, 10) in (wanted, None)
+    assert found(ctx, theirs, 0, 10) is wanted
+
+
 def test_a_change_of_somebody_else_costs_nobody_his_drive(ctx, filled):
     with ctx.catalog.write() as tx:
         user_rows.change(tx, add_user(tx).uuid, enabled=False)

@@ -177,11 +177,13 @@ class Streams:
         exchange: Exchange | None = scope.get("extensions", {}).get("drivebay.exchange")
         direct = exchange.start_direct(start) if exchange else None
         if exchange is None or direct is None:
-            with self._buffers.lent(length) as buffer:
-                decode = await self.call(fetch, buffer)
-                decode(0, length)
-                await send(start)
-                await send({"type": "http.response.body", "body": buffer, "more_body": False})
+            buffer = self._buffers.take()
+            view = memoryview(buffer)[:length]
+            (await self.call(fetch, view))(0, length)
+            await send(start)
+            await send({"type": "http.response.body", "body": view, "more_body": False})
+            # Not when the sending was broken off: the transport may still look at it.
+            self._buffers.give(buffer)
             return
         try:
             sent = await self._lanes.call(self._send_if, fetch_now, length, *direct)

@@ -90,7 +90,7 @@ def _held(
             if now and present is None:
                 raise WouldWait
             drive = check(present)
-        volume = _opened(drive, look_up, open_volume)
+        volume = _opened(drive, check, look_up, open_volume)
         if volume is not None:
             with volume, lock(volume):
                 present = look_up(uuid)
@@ -113,6 +113,7 @@ def _guessed(recent: Drive | None, check: Check) -> Drive | None:
 
 def _opened(
     drive: Drive,
+    check: Check,
     look_up: Callable[[UUID], Drive | None],
     open_volume: Callable[[Drive], Volume],
 ) -> Volume | None:
@@ -122,6 +123,7 @@ def _opened(
     except (StorageFailed, DriveFaulted):
         present = look_up(drive.uuid)
         if present is not None and _is_same_volume(present, drive):
+            check(present)  # What it may not touch at all comes before what is wrong with it.
             raise
         return None
 
