@@ -59,6 +59,8 @@ class JobWorker:
             if self._wake_fd in ready:
                 os.eventfd_read(self._wake_fd)
             self._wake()
+            for store in self._ctx.stores.values():
+                store.close_idle()
         for runner in self._runners:
             runner.stop()
         self._wake()

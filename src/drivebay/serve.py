@@ -42,6 +42,9 @@ _log = logging.getLogger("drivebay.serve")
 READY_WITHIN_S = 60.0
 COUNTERS_FLUSH_S = 1.0
 
+# Two a connection, and some for volumes.
+DESCRIPTORS_MAX = 65_536
+
 # A child that dies sooner than this after its start waits as long before the next try.
 _RESPAWN_PAUSE_S = 1.0
 
@@ -55,6 +58,7 @@ def run(settings: Settings) -> None:
     log.start(settings.log_level)
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core would hold keys.
+    _allow_descriptors()
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     hold = folder.hold(settings.data)
     folder.prepare(settings.data)
@@ -69,6 +73,13 @@ def run(settings: Settings) -> None:
     sys.stdout.flush()
     tree.watch()
     os.close(hold)
+
+
+def _allow_descriptors() -> None:
+    """Take as many descriptors as we may: the usual 1,024 are for programs that use select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS_MAX if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS_MAX)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _open_folder(settings: Settings) -> MasterKey:

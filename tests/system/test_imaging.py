@@ -3,12 +3,14 @@
 import gzip
 import random
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from drivebay.units import KIB, MIB
 from system.drives import content_of, image, imaged, info_of, made, wait_for
+from system.waiting import wait_until
 
 NOISE = random.Random(1996)
 SIZES = [5 * MIB, 4 * MIB + 777, 4095]
@@ -249,3 +251,25 @@ def test_a_reader_images_from_a_shared_drive_and_nobody_else_does(server, owner)
     asked = server.api("POST", f"/drives/{source}/image/{drive}", user=reader)
     unknown = server.api("POST", f"/drives/{UNKNOWN}/image/{drive}", user=reader)
     assert (asked.status, asked.text.replace(source, UNKNOWN)) == (404, unknown.text)
+
+
+def test_nobody_keeps_a_volume_open_that_was_imaged_a_while_ago(server, owner):
+    """So that a store's file system can be unmounted."""
+    source = made(server, owner, NOISE.randbytes(5 * MIB))
+    drive = server.create("size 5M", user=owner)
+
+    image(server, owner, drive, source)
+    wait_for(server, owner, drive, None)
+
+    wait_until(lambda: not open_files(server, {source, drive}))
+
+
+def open_files(server, drives: set[str]) -> list[Path]:
+    """Return the volumes of *drives* that a process of the service has open."""
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    found = []
+    for process in children:
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(FileNotFoundError):  # Closed since it was listed.
+                found.append(descriptor.readlink())
+    return [path for path in found if path.stem in drives]

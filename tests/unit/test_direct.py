@@ -223,18 +223,19 @@ def test_sending_to_a_caller_that_is_gone_breaks(patient, make, length):
 class Failing(Stored):
     """Stored bytes of which those behind the first *sound* cannot be decoded."""
 
-    def __init__(self, length: int, sound: int) -> None:
+    def __init__(self, length: int, sound: int, failure: Exception) -> None:
         super().__init__(length)
         self._sound = sound
+        self._failure = failure
 
     def decode(self, start: int, end: int) -> None:
         if end > self._sound:
-            raise StorageFailed(operation="decrypt")
+            raise self._failure
         super().decode(start, end)
 
 
 def test_what_cannot_be_decoded_at_all_leaves_the_connection_unused(patient):
-    stored = Failing(4 * MIB, sound=0)
+    stored = Failing(4 * MIB, 0, StorageFailed(operation="decrypt"))
     with connected(tcp_pair) as (sender, end):
         with pytest.raises(StorageFailed):
             sender.send(HEAD, memoryview(stored.buffer), stored.decode)
@@ -244,8 +245,9 @@ def test_what_cannot_be_decoded_at_all_leaves_the_connection_unused(patient):
             end.recv(1)
 
 
-def test_what_cannot_be_decoded_behind_the_first_piece_breaks(patient):
-    stored = Failing(4 * MIB, sound=PIECE)
+@pytest.mark.parametrize("failure", [StorageFailed(operation="decrypt"), MemoryError()])
+def test_what_cannot_be_decoded_behind_the_first_piece_breaks(patient, failure):
+    stored = Failing(4 * MIB, PIECE, failure)
     with connected(tcp_pair) as (sender, end):
         caller = Caller(end, 10**9)
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import threading
+import weakref
 from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
@@ -282,3 +283,59 @@ def test_a_loop_that_was_closed_meanwhile_is_not_told(recwarn):
     assert later.has_ended
     assert not any(task.done() for task in tasks)
     assert not recwarn.list
+
+
+class Large:
+    """Something that one would not want to keep."""
+
+
+def test_a_thread_that_waits_keeps_nothing_of_what_it_did(threads, run):
+    async def work() -> None:
+        large = Large()
+        kept = weakref.ref(large)
+
+        await threads.call(lambda it: None, large)
+        del large
+        while kept() is not None:  # The thread says so a moment before it lets go.
+            await asyncio.sleep(0)
+            gc.collect()
+
+    run(work())
+
+
+def test_work_waits_for_a_thread_that_is_there_where_no_more_can_be_had(threads, run, monkeypatch):
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def work() -> None:
+        gate = threading.Event()
+        first = asyncio.ensure_future(threads.call(gate.wait, LONG_S))
+        await turns()
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+
+        second = asyncio.ensure_future(threads.call(lambda: "done"))
+        await turns()
+        gate.set()
+
+        assert await first
+        assert await second == "done"
+
+    run(work())
+
+
+def test_without_any_thread_each_call_fails_for_itself(run, monkeypatch):
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def work() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for _ in range(2 * COUNT):
+                with pytest.raises(RuntimeError, match="can't start"):
+                    await none.call(lambda: "never")
+
+        assert await none.call(lambda: "done") == "done"
+
+    none = Threads(COUNT, "test")
+    run(work())
+    none.close()

@@ -41,6 +41,9 @@ _LINGER_MAX_BYTES = 64 * MIB
 _INBOX_MAX = 64 * KIB
 _SCRATCH = memoryview(bytearray(_INBOX_MAX))
 
+# How many pipelined requests are answered before the other connections have their turn.
+_ANSWERS_MAX = 16
+
 _KNOWN_HEADS = KnownHeads()
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -255,7 +258,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._direct is None:
             # A descriptor of its own: the transport closes the other one whenever the caller hangs
             # up, and its number may belong to another connection before the thread looks again.
-            self._direct = DirectSender(os.dup(self._transport.get_extra_info("socket").fileno()))
+            try:
+                own = os.dup(self._transport.get_extra_info("socket").fileno())
+            except OSError:
+                return None  # There are no more to be had; the loop can send as well.
+            self._direct = DirectSender(own)
         return self._direct
 
     def _close_direct(self) -> None:
@@ -305,9 +312,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def _next(self) -> None:
         """Read heads, and answer what can be answered now, until there is something to wait for."""
+        answered = 0
         while self._exchange is None and not self._is_ending():
             if self._is_full:
                 self._pause()  # The answers before are not taken; resume_writing goes on.
+                return
+            if answered == _ANSWERS_MAX:
+                self._pause()
+                self._loop.call_soon(self._next)
                 return
             try:
                 head = self._head()
@@ -320,6 +332,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._resume()
                 return
             self._begin(head)
+            answered += 1
 
     def _is_ending(self) -> bool:
         return self._lingered is not None or self._transport.is_closing()

@@ -10,7 +10,6 @@ import os
 import select
 import time
 
-from drivebay.errors import DrivebayError
 from drivebay.storage.volume import Decode
 from drivebay.units import MIB
 
@@ -53,7 +52,7 @@ class DirectSender:
                 decode(ready, len(body))
                 return memoryview(head[sent:] + bytes(body))
             return self._send_rest(body, sent - len(head), ready, decode)
-        except (OSError, DrivebayError) as error:
+        except Exception as error:  # whatever it was, nothing else may follow on this connection
             raise Broken from error
 
     def _send_rest(self, body: memoryview, sent: int, ready: int, decode: Decode) -> memoryview:

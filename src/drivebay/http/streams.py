@@ -1,6 +1,7 @@
 """The bridge between async bodies and blocking code: buffers, a thread pool, deadlines."""
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from drivebay.model import TRANSFER_MAX
 from drivebay.storage.volume import Decode
 from drivebay.units import KIB, MIB
 from drivebay.wire import ErrorWord
+
+_log = logging.getLogger("drivebay.http")
 
 PAIRS_MAX = 2 * MIB
 """The longest KEY VALUE or JSON body."""
@@ -189,7 +192,9 @@ class Streams:
             sent = await self._lanes.call(self._send_if, fetch_now, length, *direct)
             if sent is None:
                 sent = await self.call(self._send_if, fetch, length, *direct)
-        except Broken:
+        except Broken as broken:
+            if not isinstance(broken.__cause__, OSError):
+                _log.error("an answer could not be finished", exc_info=broken)
             exchange.abort()
             return
         if sent is not None:

@@ -37,10 +37,10 @@ class Threads:
         """
         work = _Work(lambda: function(*args, **kwargs))
         self._in_hand += 1
-        if self._in_hand > len(self._threads) and len(self._threads) < self._count:
-            self._start()
-        self._work.put(work)  # type: ignore[arg-type]  # nobody puts a result into it
         try:
+            if self._in_hand > len(self._threads) and len(self._threads) < self._count:
+                self._start()
+            self._work.put(work)  # type: ignore[arg-type]  # nobody puts a result into it
             return await work.result
         except asyncio.CancelledError:
             # The thread works in the task's buffer, which another one gets when this one ends.
@@ -59,12 +59,19 @@ class Threads:
     def _start(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
         thread = Thread(target=self._run, name=name)
-        thread.start()
-        self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            # The machine has no more; those that are there get to it.
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
             work.run()
+            del work  # It holds what was worked on, megabytes, until there is more to do.
 
 
 class _Work(Generic[T]):

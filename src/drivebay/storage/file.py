@@ -188,9 +188,13 @@ class FileVolume:
         try:
             if not ranges.wait_lock(self._fd, offset, length, shared=shared, wait_s=wait_s):
                 raise WouldWait
+        except OSError as error:
+            raise _failure(error, "lock", self._store, offset) from error
+        try:
             # Whoever held it before may have changed the size.
             self._size = os.fstat(self._fd).st_size
         except OSError as error:
+            self.unlock(offset, length)
             raise _failure(error, "lock", self._store, offset) from error
 
     def unlock(self, offset: int, length: int) -> None:
