@@ -8,6 +8,7 @@ import pytest
 from drivebay.units import MIB
 from system.drives import made, wait_for
 from system.traced import TracedServer, Undurable, answers, needs_strace
+from system.waiting import wait_until
 
 pytestmark = needs_strace
 
@@ -29,16 +30,33 @@ def call(traced):
     """
 
     def call(path: str, body: bytes | str = b"", **headers: str) -> Undurable:
-        before = traced.trace.stat().st_size
+        before = written_up(traced)
         answer = traced.api("POST", path, body, headers=headers)
         assert answer.status in {200, 204}, answer
-        with traced.trace.open() as trace:
-            trace.seek(before)
-            *_, found = answers(trace.read().splitlines())
+        written_up(traced)
+        *_, found = answers(lines_from(traced, before))
         found.paths = {path for path in found.paths if "/counters" not in path}
         return found
 
     return call
+
+
+def lines_from(traced, start: int) -> list[str]:
+    """Return the lines of the trace that were written behind its first *start* bytes."""
+    with traced.trace.open() as trace:
+        trace.seek(start)
+        return trace.read().splitlines()
+
+
+def written_up(traced) -> int:
+    """Return the size of the trace once all that was answered so far stands in it.
+
+    An answer may be here before its line is there; a refused call behind it shows when.
+    """
+    before = traced.trace.stat().st_size
+    assert traced.api("POST", "/nowhere").status == 404
+    wait_until(lambda: any('"HTTP/1.1 404' in line for line in lines_from(traced, before)))
+    return traced.trace.stat().st_size
 
 
 @pytest.fixture(params=["none", "aes-xts-plain"])
@@ -113,9 +131,8 @@ def test_an_imaging_is_durable_when_it_is_queued_and_when_it_is_over(traced, cal
     queued = call(f"/drives/{copy}/image/{drive}")
     before = traced.trace.stat().st_size
     wait_for(traced, traced.first, copy, None)
+    written_up(traced)
 
     assert catalog(traced) <= queued.flushed
-    with traced.trace.open() as trace:
-        trace.seek(before)
-        seen = list(answers(trace.read().splitlines()))
+    seen = list(answers(lines_from(traced, before)))
     assert volume(traced, copy) not in seen[-1].paths
