@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
@@ -41,6 +42,9 @@ _log = logging.getLogger("drivebay.serve")
 
 READY_WITHIN_S = 60.0
 COUNTERS_FLUSH_S = 1.0
+
+# TASK_COMM_LEN of <linux/sched.h> without its end; "drivebay-http-0" is as long.
+COMM_BYTES_MAX = 15
 
 # Two a connection, and some for volumes.
 DESCRIPTORS_MAX = 65_536
@@ -216,6 +220,7 @@ class _Tree:
         try:
             os.close(child.ready_fd)
             os.close(self._lifeline_end)
+            _show_name(child.name)
             # A Ctrl-C goes to the whole group; the parent alone acts on it.
             signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGINT})
             signal.signal(signal.SIGTERM, lambda *_: None)
@@ -346,6 +351,13 @@ class _Server(uvicorn.Server):
     def _parent_is_gone(self) -> None:
         asyncio.get_running_loop().remove_reader(self._lifeline_fd)
         self.should_exit = True
+
+
+def _show_name(name: str) -> None:
+    """Let `ps` and `top` tell this process from the others of the service."""
+    # Without it, in a container that hides /proc, all is as well.
+    with suppress(OSError):
+        Path("/proc/self/comm").write_bytes(f"drivebay-{name}".encode()[:COMM_BYTES_MAX])
 
 
 def _tend(ctx: Context, ended: threading.Event) -> None:
