@@ -6,6 +6,8 @@ DrivebayError
 ├── NotAuthenticated         credentials are missing or wrong
 ├── QuotaExceeded            the owner's quota does not cover it
 ├── DriveNotFound            no such drive, or not the caller's to know
+├── ClaimNotFound            the server does not hold the drive
+├── ClaimEnded               the claim that a connection uses does not hold any more
 ├── DriveBusy                the drive is imaging, claimed or otherwise in use
 ├── OutOfSpace               something is too small or full
 │   ├── WritePastEnd         a write reaches past the drive's end
@@ -105,6 +107,31 @@ class DriveNotFound(DrivebayError):
 
     def __str__(self) -> str:
         return f"drive {self.drive} not found"
+
+
+@dataclass(kw_only=True, eq=False)
+class ClaimNotFound(DrivebayError):
+    """The server does not hold the drive, or by a claim that is not the caller's to end."""
+
+    code = "claim_not_found"
+
+    drive: UUID
+    server: UUID
+
+    def __str__(self) -> str:
+        return f"server {self.server} does not hold drive {self.drive}"
+
+
+@dataclass(kw_only=True, eq=False)
+class ClaimEnded(DrivebayError):
+    """The claim that a connection uses was released or renewed, or its holder shut out."""
+
+    code = "claim_ended"
+
+    drive: UUID
+
+    def __str__(self) -> str:
+        return f"the claim on drive {self.drive} does not hold any more"
 
 
 @dataclass(kw_only=True, eq=False)

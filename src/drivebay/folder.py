@@ -4,6 +4,8 @@ DATA/
   lock                who serves this folder holds it, children included
   catalog.sqlite      drives, users, jobs, facts
   counters/           one file a process
+  sessions/           one file a process that serves claims: which ones it serves now
+  nbd.sock            where claimed drives are offered, unless the configuration names another place
   stores/default/     volumes, unless the configuration names other stores
 """
 
@@ -11,16 +13,21 @@ import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from drivebay.catalog import Catalog, Rows, facts, sqlite_url
 from drivebay.errors import SetupFailed
 from drivebay.keys import MasterKey
+from drivebay.service import sessions
 from drivebay.service.accounts import PEPPER_FACT
 from drivebay.service.context import Context, DataKeys
 from drivebay.service.counters import Counters
 from drivebay.settings import Settings, StoreSettings
 from drivebay.storage.file import FileStore
+
+SESSIONS = "sessions"
+"""Where `drivebay.service.sessions` keeps its files."""
 
 _IDENTITY = "identity"
 _KEY_FINGERPRINT = "master-key-fingerprint"
@@ -58,7 +65,8 @@ def prepare(data: Path) -> None:
         SetupFailed: the folder cannot be made or holds a catalog that cannot be used.
     """
     try:
-        (data / "counters").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name in ("counters", SESSIONS):
+            (data / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         data.chmod(0o700)
     except OSError as error:
         raise SetupFailed(reason=f"the data folder {data} cannot be made: {error}") from error
@@ -150,6 +158,7 @@ def context(
     *,
     writer: str,
     wake_imaging: Callable[[], None] = lambda: None,
+    export_uri: Callable[[str], str] = lambda ticket: f"nbd:///{ticket}",
 ) -> Context:
     """Return what the process *writer* works with; call it after the last fork."""
     catalog = catalog_of(settings.data)
@@ -161,4 +170,6 @@ def context(
         keys=DataKeys(key),
         counters=Counters(counters, writer, sorted(entry.name for entry in counters.iterdir())),
         wake_imaging=wake_imaging,
+        export_uri=export_uri,
+        end_sessions=partial(sessions.end, settings.data / SESSIONS),
     )

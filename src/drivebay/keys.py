@@ -1,4 +1,4 @@
-"""Keys: the master key's file, the data keys that it wraps, and users' API keys.
+"""Keys: the master key's file, the data keys that it wraps, users' API keys and claims' tickets.
 
 A data key is 64 random bytes, two AES-256 keys for XTS.  It is wrapped by AES-256-GCM with the
 drive's uuid as associated data, so that the wrapped key of one drive opens no other.
@@ -145,6 +145,18 @@ def hash_api_key(pepper: bytes, key: str) -> bytes:
     the hashes alone from proving a guess.
     """
     return hashlib.blake2b(key.encode(), key=pepper, digest_size=32).digest()
+
+
+def make_ticket() -> str:
+    """Return a new claim's ticket: as an API key."""
+    return make_api_key()
+
+
+def hash_ticket(pepper: bytes, ticket: str) -> bytes:
+    """Return what is kept of a ticket; no API key has the same."""
+    return hashlib.blake2b(
+        ticket.encode(), key=pepper, digest_size=32, person=b"claim ticket"
+    ).digest()
 
 
 def api_key_matches(pepper: bytes, key: str, expected: bytes) -> bool:

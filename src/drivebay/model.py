@@ -20,6 +20,7 @@ USER_KEYS_MAX = 100
 TAGS_MAX = 64
 READERS_MAX = 256
 AVOID_MAX = 256
+CLAIMS_MAX = 256
 
 
 class Cipher(StrEnum):
@@ -34,6 +35,13 @@ class ClaimType(StrEnum):
 
     EXCLUSIVE = "exclusive"
     SHARED = "shared"
+
+
+class ClaimAccess(StrEnum):
+    """What a server may do with the drive that it holds."""
+
+    READ = "read"
+    WRITE = "write"
 
 
 class Conversion(StrEnum):
@@ -86,6 +94,21 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A server's hold on *drive*, made by the user *holder*.
+
+    *id* is never used again.  *ticket_hash* is None where no ticket opens the drive any more.
+    """
+
+    id: int
+    drive: UUID
+    server: UUID
+    holder: UUID
+    access: ClaimAccess
+    ticket_hash: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Standard:
     """What a standard drive's record says beyond the usual: shown only where set."""
 
@@ -99,7 +122,8 @@ class Drive:
     """One drive as the catalog records it.
 
     *id* is the catalog's own number, never used again: the drive's place in the counter files.
-    *jobs* are the imaging jobs that the drive is the destination or the source of.
+    *jobs* are the imaging jobs that the drive is the destination or the source of, *claims* those
+    of servers, oldest first.
     """
 
     id: int = 0
@@ -119,6 +143,7 @@ class Drive:
     fault: str = ""
     standard: Standard | None = None
     jobs: tuple[Job, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     @property
     def imaging(self) -> Job | None:

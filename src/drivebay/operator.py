@@ -13,13 +13,14 @@ import click
 
 from drivebay import folder, settings
 from drivebay.catalog import Catalog, Transaction
+from drivebay.catalog import claims as claim_rows
 from drivebay.catalog import drives as drive_rows
 from drivebay.catalog import users as user_rows
 from drivebay.cli.output import Cell, print_json, print_table
-from drivebay.client.errors import NotFound, SettingsRefused
+from drivebay.client.errors import Conflict, NotFound, SettingsRefused
 from drivebay.errors import SetupFailed
 from drivebay.model import EVERYONE, NAME_LENGTH_MAX, ClaimType, Drive, DriveState, Standard, User
-from drivebay.service import accounts
+from drivebay.service import accounts, claims, sessions
 from drivebay.units import parse_size
 from drivebay.wire import parse_uuid
 
@@ -152,11 +153,13 @@ def user_list(data: str | None, config: Path | None, *, as_json: bool) -> None:
 @click.argument("user")
 @_folder_options
 def user_disable(user: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
-    """Refuse the user's requests from now on; the drives stay.
+    """Refuse the user's requests from now on; the drives stay, and so do claims.
 
     \b
     drivebay user disable alice
     drivebay user disable 2164ce57-591c-43ee-ade5-e2fe0ee13c3e
+
+    The NBD connections of servers by the user's claims are closed when this returns.
     """
     _change_user(user, data, config, as_json=as_json, enabled=False)
 
@@ -184,12 +187,26 @@ def user_rotate_key(user: str, data: str | None, config: Path | None, *, as_json
     drivebay user rotate-key alice
     drivebay user rotate-key alice --data /srv/drives
 
-    The old key is refused at once.
+    The old key is refused at once, and so are the tickets of the user's claims, whose NBD
+    connections are closed when this returns; a claim that is repeated gets a new ticket.
     """
-    with _catalog(data, config) as (catalog, _), catalog.write() as tx:
-        named = _named(tx, user)
-        key = accounts.rotate_key(tx, named)
-    _show_key(named, key, as_json=as_json)
+    with _catalog(data, config) as (catalog, loaded):
+        with catalog.write() as tx:
+            named = _named(tx, user)
+            key = accounts.rotate_key(tx, named)
+            ended = claims.void_tickets(tx, named.uuid)
+        _show_key(named, key, as_json=as_json)
+        _end_connections(loaded, ended)
+
+
+def _end_connections(loaded: settings.Settings, ended: list[int]) -> None:
+    """Wait until the connections of claims that were ended are closed."""
+    if not sessions.end(loaded.data / folder.SESSIONS, ended):
+        raise Conflict(
+            status=409,
+            message="a connection of a claim does not end, though its process was killed",
+            hint="its store may hang; nothing more is written by it",
+        )
 
 
 @user.command("quota")
@@ -263,12 +280,15 @@ def _show_key(user: User, key: str, *, as_json: bool) -> None:
 def _change_user(
     name: str, data: str | None, config: Path | None, *, as_json: bool, **changes: Any
 ) -> None:
-    with _catalog(data, config) as (catalog, _), catalog.write() as tx:
-        uuid = _named(tx, name).uuid
-        user_rows.change(tx, uuid, **changes)
-        row = _user_row(tx, _named(tx, str(uuid)))
-    if as_json:
-        print_json(row)
+    with _catalog(data, config) as (catalog, loaded):
+        with catalog.write() as tx:
+            uuid = _named(tx, name).uuid
+            user_rows.change(tx, uuid, **changes)
+            row = _user_row(tx, _named(tx, str(uuid)))
+            held = [] if row["enabled"] else [claim.id for claim in claim_rows.of_holder(tx, uuid)]
+        if as_json:
+            print_json(row)
+        _end_connections(loaded, held)
 
 
 @click.group()
@@ -409,13 +429,16 @@ def _change_drive(
         uuid = parse_uuid(text.lower())
     except ValueError as error:
         raise click.UsageError(f"{text!r} is not a drive's uuid") from error
-    with _catalog(data, config) as (catalog, _), catalog.write() as tx:
-        found = drive_rows.get(tx, uuid)
-        if found is None or found.state is not DriveState.READY:
-            raise NotFound(status=404, message=f"there is no drive {uuid}")
-        drive_rows.change(tx, uuid, **values)
-        changed = drive_rows.get(tx, uuid)
-    assert changed is not None, "a drive cannot go while its row is being changed"
+    with _catalog(data, config) as (catalog, loaded):
+        with catalog.write() as tx:
+            found = drive_rows.get(tx, uuid)
+            if found is None or found.state is not DriveState.READY:
+                raise NotFound(status=404, message=f"there is no drive {uuid}")
+            drive_rows.change(tx, uuid, **values)
+            changed = drive_rows.get(tx, uuid)
+            assert changed is not None, "a drive cannot go while its row is being changed"
+            ended = claims.drop_strangers(tx, changed)
+        _end_connections(loaded, ended)
     return changed
 
 

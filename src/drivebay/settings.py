@@ -60,6 +60,22 @@ class Settings:
     data: Path = _setting(_default_data, "The data folder.", kind="path")
     http: str = _setting("127.0.0.1:8080", "Where to listen, as HOST:PORT.", kind="text")
     workers: int = _setting(_default_workers, "HTTP worker processes.")
+    nbd_socket: Path | None = _setting(
+        None,
+        "The unix socket for claimed drives; by default nbd.sock in the data folder.",
+        kind="path",
+    )
+    nbd: str = _setting(
+        "", "Where else to offer claimed drives, as HOST:PORT; nowhere by default.", kind="text"
+    )
+    nbd_certificate: Path | None = _setting(
+        None, "The certificate chain for NBD over TLS, as PEM; needed off loopback.", kind="path"
+    )
+    nbd_key: Path | None = _setting(None, "The certificate's private key, as PEM.", kind="path")
+    nbd_name: str = _setting(
+        "", "What NBD URIs call this machine; the address of nbd by default.", kind="text"
+    )
+    nbd_workers: int = _setting(_default_workers, "NBD server processes.")
     master_key: Path = _setting(
         lambda: config_home() / "master.key",
         "The file with the master key, outside the data folder.",
@@ -93,6 +109,7 @@ class Settings:
     def __post_init__(self) -> None:
         """Refuse values that no part of the service could work with."""
         _require(0 < self.workers <= 64, "workers must be from 1 to 64")
+        _require(0 < self.nbd_workers <= 64, "nbd_workers must be from 1 to 64")
         _require(0 < self.imaging_jobs <= 64, "imaging_jobs must be from 1 to 64")
         _require(0 < self.transfers_per_user <= 1024, "transfers_per_user must be from 1 to 1024")
         _require(self.log_level in LOG_LEVELS, f"log_level must be one of {', '.join(LOG_LEVELS)}")
@@ -105,15 +122,21 @@ class Settings:
         names = [store.name for store in self.stores]
         _require(len(set(names)) == len(names), "two stores have the same name")
         self.listen_address()
+        self.nbd_address()
+        has_both = (self.nbd_certificate is None) == (self.nbd_key is None)
+        _require(has_both, "nbd_certificate and nbd_key go together")
 
     def listen_address(self) -> tuple[str, int]:
         """Return host and port of `http`."""
-        host, _, port = self.http.rpartition(":")
-        _require(
-            bool(host) and re.fullmatch("[0-9]{1,5}", port) is not None and int(port) < 65536,
-            f"http must be HOST:PORT, not {self.http!r}",
-        )
-        return host.strip("[]"), int(port)
+        return _address("http", self.http)
+
+    def nbd_address(self) -> tuple[str, int] | None:
+        """Return host and port of `nbd`, if there is one."""
+        return _address("nbd", self.nbd) if self.nbd else None
+
+    def nbd_socket_path(self) -> Path:
+        """Return where the unix socket for claimed drives is."""
+        return self.nbd_socket or self.data / "nbd.sock"
 
     def store_list(self) -> tuple[StoreSettings, ...]:
         """Return the configured stores, or the one in the data folder."""
@@ -125,6 +148,15 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 TIMEOUT_S_MAX = 86_400
 """A day: longer than any transfer may stall, and short enough for every clock's arithmetic."""
+
+
+def _address(name: str, text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    _require(
+        bool(host) and re.fullmatch("[0-9]{1,5}", port) is not None and int(port) < 65536,
+        f"{name} must be HOST:PORT, not {text!r}",
+    )
+    return host.strip("[]"), int(port)
 
 
 def options() -> dict[str, tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""The metadata database: drives, users, jobs and facts, and the only SQL of drivebay.
+"""The metadata database: drives, users, jobs, claims and facts, and the only SQL of drivebay.
 
-A `Catalog` gives transactions; the modules named after nouns (`drives`, `users`, `jobs`, `facts`)
+A `Catalog` gives transactions; the modules named after nouns (`drives`, `users`, `jobs`, `claims`, `facts`)
 hold the queries, each taking a transaction first.  SQLite is the default, PostgreSQL runs the same
 queries.  What is written is durable when `Catalog.write` ends.  `Rows` keeps the rows that are asked for most.
 """

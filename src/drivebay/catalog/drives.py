@@ -11,6 +11,7 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    exists,
     func,
     literal_column,
     or_,
@@ -18,10 +19,12 @@ from sqlalchemy import (
 )
 from sqlalchemy import bindparam as bind
 
+from drivebay.catalog import claims as claim_rows
 from drivebay.catalog import jobs as job_rows
-from drivebay.catalog.tables import drives, jobs
+from drivebay.catalog.tables import claims, drives, jobs
 from drivebay.model import (
     Cipher,
+    Claim,
     ClaimType,
     Drive,
     DriveState,
@@ -48,7 +51,7 @@ class Changes(TypedDict, total=False):
 
 
 def insert(tx: Connection, drive: Drive) -> Drive:
-    """Record *drive* and return it with the id that it was given; `id` and `jobs` are ignored.
+    """Record *drive* and return it with the id that it was given; `id`, `jobs` and `claims` are ignored.
 
     Raises:
         CatalogFailed: the uuid is taken, or there is no such owner.
@@ -77,18 +80,18 @@ def insert(tx: Connection, drive: Drive) -> Drive:
 
 
 def get(tx: Connection, uuid: UUID) -> Drive | None:
-    """Return the drive in whatever state, with the jobs that it is part of."""
+    """Return the drive in whatever state, with its jobs and claims."""
     found = _drives(tx, _BY_UUID, uuid=str(uuid))
     return found[0] if found else None
 
 
 def owned(tx: Connection, owner: UUID) -> list[Drive]:
-    """Return the ready drives of *owner* with their jobs, oldest first."""
+    """Return the ready drives of *owner* with jobs and claims, oldest first."""
     return _drives(tx, _BY_OWNER, owner=str(owner))
 
 
 def standard(tx: Connection) -> list[Drive]:
-    """Return everybody's ready standard drives with their jobs, oldest first."""
+    """Return everybody's ready standard drives with jobs and claims, oldest first."""
     return _drives(tx, _STANDARD)
 
 
@@ -98,7 +101,7 @@ def unfinished(tx: Connection) -> list[Drive]:
 
 
 def all_ready(tx: Connection) -> list[Drive]:
-    """Return everybody's ready drives with their jobs, oldest first."""
+    """Return everybody's ready drives with jobs and claims, oldest first."""
     return _drives(tx, _READY)
 
 
@@ -112,7 +115,7 @@ def change(tx: Connection, uuid: UUID, **changes: Unpack[Changes]) -> None:
 
 
 def delete(tx: Connection, uuid: UUID) -> None:
-    """Forget the drive and the imaging job onto it, if there are any.
+    """Forget the drive, the imaging job onto it and its claims, if there are any.
 
     On SQLite its bytes, the wrapped key among them, are overwritten in the database file.
     """
@@ -144,6 +147,8 @@ _DRIVE_COLUMNS = (
     drives.c.standard_media,
     drives.c.standard_format,
     drives.c.standard_rawsize,
+    # Almost no drive is claimed, so the claims themselves are asked for only where there are some.
+    exists().where(claims.c.drive_uuid == drives.c.uuid).label("is_claimed"),
 )
 
 # States stand in the text, not in a parameter, so that SQLite can use the partial indexes.
@@ -184,6 +189,7 @@ def _drives(tx: Connection, query: Select[Any], **parameters: str) -> list[Drive
     width = len(_DRIVE_COLUMNS)
     found: list[Drive] = []
     rows = tx.execute(query, parameters).all()
+    claimed = claim_rows.of_drives(tx, dict.fromkeys(row.uuid for row in rows if row.is_claimed))
     start = 0
     while start < len(rows):
         first = rows[start]
@@ -193,12 +199,12 @@ def _drives(tx: Connection, query: Select[Any], **parameters: str) -> list[Drive
         taking_part = tuple(
             job_rows.from_row(row[width:]) for row in rows[start:end] if row[width] is not None
         )
-        found.append(_from_row(first, taking_part))
+        found.append(_from_row(first, taking_part, claimed.get(first.uuid, ())))
         start = end
     return found
 
 
-def _from_row(row: Row[Any], taking_part: tuple[Job, ...]) -> Drive:
+def _from_row(row: Row[Any], taking_part: tuple[Job, ...], claimed: tuple[Claim, ...]) -> Drive:
     standard_drive = None
     if row.standard_media is not None:
         standard_drive = Standard(
@@ -222,6 +228,7 @@ def _from_row(row: Row[Any], taking_part: tuple[Job, ...]) -> Drive:
         fault=row.fault,
         standard=standard_drive,
         jobs=taking_part,
+        claims=claimed,
     )
 
 

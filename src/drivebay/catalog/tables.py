@@ -20,10 +20,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 
-from drivebay.model import Cipher, ClaimType, Conversion, DriveState, JobState
+from drivebay.model import Cipher, ClaimAccess, ClaimType, Conversion, DriveState, JobState
 
 metadata = MetaData(
     naming_convention={
@@ -145,6 +146,23 @@ jobs = Table(
     CheckConstraint("total >= 0", name="total"),
     Index("ix_jobs_source_uuid", "source_uuid"),
     Index("ix_jobs_state", "state"),
+    sqlite_autoincrement=True,
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    # Never used again: connections are known by it, and must not pass to another claim.
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("drive_uuid", _Uuid, ForeignKey("drives.uuid", ondelete="CASCADE"), nullable=False),
+    Column("server_uuid", _Uuid, nullable=False),
+    Column("holder", _Uuid, ForeignKey("users.uuid"), nullable=False),
+    Column("access", Text, nullable=False),
+    Column("ticket_hash", LargeBinary, unique=True),
+    _created_at(),
+    _one_of("access", ClaimAccess),
+    UniqueConstraint("drive_uuid", "server_uuid"),
+    Index("ix_claims_holder", "holder"),
     sqlite_autoincrement=True,
 )
 

@@ -14,7 +14,7 @@ from drivebay.http.bulk import Read, Write
 from drivebay.http.parameters import missing_first
 from drivebay.http.streams import Streams
 from drivebay.model import Conversion
-from drivebay.service import drives, imaging
+from drivebay.service import claims, drives, imaging
 from drivebay.service.context import Context
 
 P = ParamSpec("P")
@@ -53,6 +53,8 @@ class DriveRoutes:
             Route("/drives/{drive}/image/cancel", self.cancel, methods=["POST"]),
             Route("/drives/{drive}/image/{source}", self.image, methods=["POST"]),
             Route("/drives/{drive}/image/{source}/{conversion}", self.image, methods=["POST"]),
+            Route("/drives/{drive}/claim/{server}", self.claim, methods=["POST"]),
+            Route("/drives/{drive}/release/{server}", self.release, methods=["POST"]),
             Route("/drives/{drive}/clone", self.clone, methods=["POST"]),
             Route("/drives/{drive}/clone/{conversion}", self.clone, methods=["POST"]),
             Route("/drives/{drive}/read/{offset}/{size}", self.read, methods=read),
@@ -150,6 +152,24 @@ class DriveRoutes:
             conversion, pairs = _conversion(request), _pairs(request, body)
         record = await self._change(imaging.clone, caller, source, conversion, pairs)
         return replies.one(request.headers, record)
+
+    async def claim(self, request: Request) -> Response:
+        """POST /drives/DRIVE/claim/SERVER: let SERVER hold DRIVE."""
+        body = await self._streams.small_body(request.scope, request.receive)
+        caller, drive = parameters.caller(request.scope), parameters.drive(request.scope)
+        async with missing_first(self._ctx, self._streams, drives.require_readable, caller, drive):
+            server, pairs = parameters.server(request.scope), _pairs(request, body)
+        record = await self._change(claims.claim, caller, drive, server, pairs)
+        return replies.one(request.headers, record)
+
+    async def release(self, request: Request) -> Response:
+        """POST /drives/DRIVE/release/SERVER: end SERVER's hold on DRIVE."""
+        await self._streams.small_body(request.scope, request.receive)
+        caller, drive = parameters.caller(request.scope), parameters.drive(request.scope)
+        async with missing_first(self._ctx, self._streams, drives.require_readable, caller, drive):
+            server = parameters.server(request.scope)
+        await self._change(claims.release, caller, drive, server)
+        return replies.nothing()
 
     async def _change(
         self,

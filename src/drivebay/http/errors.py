@@ -13,6 +13,8 @@ STATUS: dict[type[errors.DrivebayError], tuple[int, ErrorWord]] = {
     errors.NotAuthenticated: (401, ErrorWord.AUTH),
     errors.QuotaExceeded: (402, ErrorWord.BILLING),
     errors.DriveNotFound: (404, ErrorWord.MISSING),
+    errors.ClaimNotFound: (404, ErrorWord.MISSING),
+    errors.ClaimEnded: (409, ErrorWord.BUSY),
     errors.DriveBusy: (409, ErrorWord.BUSY),
     errors.OutOfSpace: (507, ErrorWord.FULL),
     errors.WritePastEnd: (507, ErrorWord.FULL),

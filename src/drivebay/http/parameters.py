@@ -37,6 +37,18 @@ def drive(scope: Scope, name: str = "drive") -> UUID:
         raise DriveNotFound(drive=shown) from error
 
 
+def server(scope: Scope) -> UUID:
+    """Return the server in the path.
+
+    Raises:
+        InvalidInput: what stands there is no uuid.
+    """
+    try:
+        return wire.parse_uuid(scope["path_params"]["server"])
+    except ValueError as error:
+        raise InvalidInput(reason=f"SERVER is {error}") from error
+
+
 def size(scope: Scope, name: str) -> int:
     """Return the byte count in the path.
 

@@ -1,7 +1,7 @@
 """What the rules work with: the catalog, the stores, the master key, the locks, the counters."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from uuid import UUID
@@ -52,7 +52,9 @@ class DataKeys:
 class Context:
     """One process's hold on the service's parts.
 
-    *rows* are those of *catalog*; *wake_imaging* tells the job worker that there may be work.
+    *rows* are those of *catalog*; *wake_imaging* tells the job worker that there may be work;
+    *export_uri* returns the NBD URI of what a ticket opens; *end_sessions* waits for the end of
+    the connections of claims, and returns whether they have ended.
     """
 
     catalog: Catalog
@@ -61,6 +63,8 @@ class Context:
     keys: DataKeys
     counters: Counters
     wake_imaging: Callable[[], None] = field(default=lambda: None)
+    export_uri: Callable[[str], str] = field(default=lambda ticket: f"nbd:///{ticket}")
+    end_sessions: Callable[[Iterable[int]], bool] = field(default=lambda _: True)
 
     def store_of(self, drive: Drive) -> Store:
         """Return the drive's store.

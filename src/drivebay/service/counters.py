@@ -45,13 +45,13 @@ class Counters:
             if name != writer:
                 self._all.append(os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC))
 
-    def add_read(self, drive_id: int, length: int) -> None:
-        """Count one read of *length* bytes."""
-        self._add(drive_id, (length, 1, 0, 0))
+    def add_read(self, drive_id: int, length: int, requests: int = 1) -> None:
+        """Count *requests* reads of *length* bytes together."""
+        self._add(drive_id, (length, requests, 0, 0))
 
-    def add_write(self, drive_id: int, length: int) -> None:
-        """Count one write of *length* bytes."""
-        self._add(drive_id, (0, 0, length, 1))
+    def add_write(self, drive_id: int, length: int, requests: int = 1) -> None:
+        """Count *requests* writes of *length* bytes together."""
+        self._add(drive_id, (0, 0, length, requests))
 
     def totals(self, drive_id: int) -> Totals:
         """Return the sums over all processes."""

@@ -15,17 +15,17 @@ from drivebay.catalog import users as user_rows
 from drivebay.errors import (
     DrivebayError,
     DriveBusy,
-    DriveFaulted,
     InvalidInput,
     QuotaExceeded,
     StorageFailed,
 )
 from drivebay.model import Cipher, ClaimType, Drive, DriveState
-from drivebay.service import access, fields, placement
+from drivebay.service import access, claims, fields, placement
 from drivebay.service.context import Context, stored_size
 from drivebay.service.fields import Fields
 from drivebay.service.holds import Check, held_whole
 from drivebay.service.records import record
+from drivebay.service.states import require_idle, require_unclaimed
 from drivebay.storage.volume import WouldWait
 from drivebay.wire import Record
 
@@ -178,7 +178,7 @@ def change(
     Raises:
         DriveNotFound: the caller owns no such drive.
         InvalidInput: a value is wrong, or a key cannot be set.
-        DriveBusy: a new size, and the drive is in use.
+        DriveBusy: a new size, and the drive is in use; or exclusive, and servers share it.
         QuotaExceeded: the caller's quota does not cover the new size.
         OutOfSpace: the store cannot take the new size.
     """
@@ -194,11 +194,14 @@ def change(
         _resize(ctx, caller, uuid, wanted.size, wanted)
     else:
         with ctx.catalog.write() as tx:
-            _store_fields(tx, access.owned(rows.get(tx, uuid), caller, uuid), wanted)
+            ended = _store_fields(tx, access.owned(rows.get(tx, uuid), caller, uuid), wanted)
+        claims.end_connections(ctx, uuid, ended)
     return info(ctx, caller, uuid)
 
 
-def _store_fields(tx: Transaction, drive: Drive, wanted: Fields) -> None:
+def _store_fields(tx: Transaction, drive: Drive, wanted: Fields) -> list[int]:
+    """Set the fields; return the claims that end by that, whose connections are to be waited for."""
+    claims.require_type(drive, wanted.claim_type or drive.claim_type)
     user_data = fields.merged_user_data(drive.user_data, wanted.user_data)
     rows.change(
         tx,
@@ -209,6 +212,8 @@ def _store_fields(tx: Transaction, drive: Drive, wanted: Fields) -> None:
         tags=drive.tags if wanted.tags is None else wanted.tags,
         user_data=user_data,
     )
+    changed = rows.get(tx, drive.uuid)
+    return claims.drop_strangers(tx, changed) if changed is not None and drive.claims else []
 
 
 def _resize(ctx: Context, caller: UUID, uuid: UUID, size: int, wanted: Fields) -> None:
@@ -228,9 +233,11 @@ def _resize(ctx: Context, caller: UUID, uuid: UUID, size: int, wanted: Fields) -
                 with ctx.catalog.write() as tx:
                     require_quota(tx, caller, drives=0, size_bytes=size - drive.size)
                     # Looked up again: other fields may have been set since.
-                    _store_fields(tx, access.owned(rows.get(tx, uuid), caller, uuid), wanted)
+                    present = access.owned(rows.get(tx, uuid), caller, uuid)
+                    require_unclaimed(present)
+                    _store_fields(tx, present, wanted)
                     rows.change(tx, uuid, size=size)
-            except QuotaExceeded:
+            except (QuotaExceeded, DriveBusy):
                 volume.resize(drive.size)
                 raise
             # After a CatalogFailed nobody knows whether the row was changed, so the longer
@@ -279,30 +286,10 @@ def _changeable(caller: UUID, uuid: UUID) -> Check:
     def check(row: Drive | None) -> Drive:
         drive = access.owned(row, caller, uuid)
         require_idle(drive)
+        require_unclaimed(drive)
         return drive
 
     return check
-
-
-def require_idle(drive: Drive) -> None:
-    """Refuse a change to a drive that is in use.
-
-    Raises:
-        DriveBusy: an imaging job holds it, as destination or source.
-    """
-    for job in drive.active_jobs:
-        role = "being imaged" if job.drive == drive.uuid else "the source of an imaging"
-        raise DriveBusy(drive=drive.uuid, reason=f"it is {role}")
-
-
-def require_sound(drive: Drive) -> None:
-    """Refuse to build on content that a failed flush has left in doubt.
-
-    Raises:
-        DriveFaulted: it has.
-    """
-    if drive.fault:
-        raise DriveFaulted(drive=drive.uuid, reason=drive.fault)
 
 
 def require_quota(tx: Transaction, caller: UUID, *, drives: int, size_bytes: int) -> None:

@@ -23,13 +23,19 @@ from drivebay.errors import (
     InvalidInput,
     StorageFailed,
 )
-from drivebay.model import Conversion, Drive, Job
+from drivebay.model import ClaimAccess, Conversion, Drive, Job
 from drivebay.service import access, fields
 from drivebay.service.context import Context
-from drivebay.service.drives import destroy, make, require_idle, require_sound
+from drivebay.service.drives import destroy, make
 from drivebay.service.holds import held_whole
 from drivebay.service.records import record
-from drivebay.service.transfer import failed_imaging, flush
+from drivebay.service.states import (
+    failed_imaging,
+    require_idle,
+    require_sound,
+    require_unclaimed,
+)
+from drivebay.service.transfer import flush
 from drivebay.storage import copy
 from drivebay.storage.volume import Volume
 from drivebay.wire import Record
@@ -101,6 +107,7 @@ def _require_imageable(
     if destination == source:
         raise InvalidInput(reason="a drive cannot be imaged from itself")
     require_idle(to)
+    require_unclaimed(to)
     require_sound(to)
     _require_settled(origin)
     if conversion is Conversion.NONE and origin.size > to.size:
@@ -109,6 +116,8 @@ def _require_imageable(
 
 
 def _require_settled(origin: Drive) -> None:
+    if any(claim.access is ClaimAccess.WRITE for claim in origin.claims):
+        raise DriveBusy(drive=origin.uuid, reason="a server may be writing to it")
     if origin.imaging is not None and origin.imaging.is_active:
         raise DriveBusy(drive=origin.uuid, reason="it is being imaged")
     if origin.fault or failed_imaging(origin):

@@ -9,7 +9,7 @@ from drivebay.service.context import Context, stored_size
 from drivebay.wire import Record
 
 UNNAMED = "00000000-0000-0000-0000-000000000000"
-"""Stands in `claimed` for a drive that the caller may not know of."""
+"""Stands in `claimed` for a drive or a server that the caller may not know of."""
 
 
 def record(ctx: Context, drive: Drive, caller: UUID, *, full: bool = False) -> Record:
@@ -66,7 +66,10 @@ def is_trusted(ctx: Context, drive: Drive) -> bool:
 
 
 def _claimed(ctx: Context, drive: Drive, caller: UUID) -> list[str]:
-    peers = []
+    owns = caller == drive.owner
+    peers = [
+        str(claim.server) if owns or caller == claim.holder else UNNAMED for claim in drive.claims
+    ]
     for job in drive.active_jobs:
         peer, owner = job.source, job.source_owner
         if peer == drive.uuid:

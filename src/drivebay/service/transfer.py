@@ -13,12 +13,13 @@ from drivebay.errors import (
     ReadPastEnd,
     WritePastEnd,
 )
-from drivebay.model import TRANSFER_MAX, Drive, JobState
+from drivebay.model import TRANSFER_MAX, Drive
 from drivebay.service import access
 from drivebay.service.context import Context
-from drivebay.service.drives import faulting, require_idle, require_sound
+from drivebay.service.drives import faulting
 from drivebay.service.holds import Check, held_range
 from drivebay.service.inflate import Inflater
+from drivebay.service.states import require_idle, require_sound, require_writable
 from drivebay.storage.volume import Decode, Volume, WouldWait
 
 
@@ -211,6 +212,7 @@ class Upload:
         def check(row: Drive | None) -> Drive:
             drive = access.owned(row, self._caller, self._drive)
             require_idle(drive)
+            require_writable(drive)
             require_sound(drive)
             if self.offset + length > drive.size:
                 raise WritePastEnd(
@@ -229,8 +231,3 @@ def flush(ctx: Context, drive: Drive, volume: Volume) -> None:
     """
     with faulting(ctx, drive, "a flush to its store failed"):
         volume.flush()
-
-
-def failed_imaging(drive: Drive) -> bool:
-    """Whether the last imaging of *drive* failed and nothing was put there since."""
-    return drive.imaging is not None and drive.imaging.state is JobState.FAILED

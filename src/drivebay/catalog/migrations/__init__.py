@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, text
 
 from drivebay.errors import SetupFailed
 
-HEAD = "0001"
+HEAD = "0002"
 """The revision that this program works with."""
 
 _VERSION_TABLE = "alembic_version"
