@@ -1,9 +1,9 @@
 """`drivebay serve`: sets the data folder up, starts the processes, watches them, ends them.
 
-The parent does no work of its own once it serves.  HTTP workers and the job worker are forked from
-it after everything is imported, so they share its memory; they share nothing else but the listening
-socket, the data folder, an eventfd that wakes the job worker, and a pipe whose end tells them that
-the parent is gone.
+The parent does no work of its own once it serves.  HTTP workers, NBD servers and the job worker are
+forked from it after everything is imported, so they share its memory; they share nothing else but
+the listening sockets, the data folder, an eventfd that wakes the job worker, and a pipe whose end
+tells them that the parent is gone.
 """
 
 import asyncio
@@ -33,9 +33,13 @@ from drivebay.http.now import NowAnswers
 from drivebay.http.streams import Streams
 from drivebay.jobs import JobWorker
 from drivebay.keys import MasterKey
+from drivebay.nbd import listening
+from drivebay.nbd.listening import Listening
+from drivebay.nbd.server import Server as NbdServer
 from drivebay.service import accounts
 from drivebay.service.context import Context
 from drivebay.service.recovery import recover
+from drivebay.service.sessions import Serving
 from drivebay.settings import Settings, client_config_file
 
 _log = logging.getLogger("drivebay.serve")
@@ -68,14 +72,16 @@ def run(settings: Settings) -> None:
     folder.prepare(settings.data)
     key = _open_folder(settings)
     listener = _listen(settings)
+    offered = listening.listen(settings)
     host, port = listener.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     _first_start(settings, url)
-    tree = _Tree(settings, key, listener)
+    tree = _Tree(settings, key, listener, offered)
     tree.start()
     sys.stdout.write(f"ready {url}\n")
     sys.stdout.flush()
     tree.watch()
+    offered.remove()
     os.close(hold)
 
 
@@ -94,7 +100,7 @@ def _open_folder(settings: Settings) -> MasterKey:
         catalog.close()
     if made:
         _tell(f"master key made: {settings.master_key} (keep a copy; without it no drive opens)")
-    names = [*_http_names(settings), "jobs", "serve"]
+    names = [*_http_names(settings), *_nbd_names(settings), "jobs", "serve"]
     folder.make_counter_files(settings.data, names)
     ctx = folder.context(settings, key, writer="serve")
     for store in ctx.stores.values():
@@ -150,6 +156,10 @@ def _http_names(settings: Settings) -> list[str]:
     return [f"http-{index}" for index in range(settings.workers)]
 
 
+def _nbd_names(settings: Settings) -> list[str]:
+    return [f"nbd-{index}" for index in range(settings.nbd_workers)]
+
+
 @dataclass
 class _Child:
     name: str
@@ -162,14 +172,18 @@ class _Child:
 class _Tree:
     """The processes: start, watch, end."""
 
-    def __init__(self, settings: Settings, key: MasterKey, listener: socket.socket) -> None:
+    def __init__(
+        self, settings: Settings, key: MasterKey, listener: socket.socket, offered: Listening
+    ) -> None:
         self._settings = settings
         self._key = key
         self._listener = listener
+        self._offered = offered
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lifeline, self._lifeline_end = os.pipe()
         self._children = [
             *(_Child(name, self._http_body(name)) for name in _http_names(settings)),
+            *(_Child(name, self._nbd_body(name)) for name in _nbd_names(settings)),
             _Child("jobs", self._jobs_body),
         ]
         self._signals = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
@@ -243,6 +257,7 @@ class _Tree:
 
     def _end(self) -> None:
         self._listener.close()
+        self._offered.close()
         living = {child.pid for child in self._children if child.pid}
         for pid in living:
             with suppress(ProcessLookupError):
@@ -272,13 +287,24 @@ class _Tree:
                 self._key,
                 writer=name,
                 wake_imaging=lambda: os.eventfd_write(self._wake_fd, 1),
+                export_uri=self._offered.uri,
             )
+            self._offered.close()
             serve_http(self._settings, ctx, self._listener, ready_fd, self._lifeline)
+
+        return body
+
+    def _nbd_body(self, name: str) -> Callable[[int], None]:
+        def body(ready_fd: int) -> None:
+            self._listener.close()
+            ctx = folder.context(self._settings, self._key, writer=name)
+            serve_nbd(self._settings, ctx, self._offered, name, ready_fd, self._lifeline)
 
         return body
 
     def _jobs_body(self, ready_fd: int) -> None:
         self._listener.close()
+        self._offered.close()
         ctx = folder.context(self._settings, self._key, writer="jobs")
         worker = JobWorker(
             ctx,
@@ -332,6 +358,36 @@ def serve_http(
     streams.close()
     ctx.counters.close()
     ctx.catalog.close()
+
+
+def serve_nbd(
+    settings: Settings,
+    ctx: Context,
+    offered: Listening,
+    name: str,
+    ready_fd: int,
+    lifeline_fd: int,
+) -> None:
+    """Serve claimed drives to who comes to *offered* until SIGTERM, or *lifeline_fd* ends."""
+    serving = Serving(settings.data / folder.SESSIONS, name)
+    server = NbdServer(
+        ctx,
+        serving,
+        offered,
+        handshake_timeout_s=settings.header_timeout_s,
+        stall_timeout_s=settings.stall_timeout_s,
+    )
+    ended = threading.Event()
+    tending = threading.Thread(target=_tend, args=(ctx, ended), daemon=True)
+    tending.start()
+    os.write(ready_fd, b"1")
+    os.close(ready_fd)
+    server.run(lifeline_fd, stop_timeout_s=settings.stop_timeout_s)
+    ended.set()
+    tending.join()
+    ctx.counters.close()
+    ctx.catalog.close()
+    serving.close()
 
 
 class _Server(uvicorn.Server):

@@ -8,6 +8,7 @@ import pytest
 from drivebay import errors
 from drivebay.errors import DrivebayError
 
+SERVER = UUID("96e5dd24-6758-479d-87b6-d22b507537f0")
 DRIVE = UUID("0012e24a-6eae-4279-9912-3432f698cec8")
 
 SENTENCES = [
@@ -25,6 +26,11 @@ SENTENCES = [
         "your quota of 10 bytes does not cover this: 5 in use and 6 more wanted",
     ),
     (errors.DriveNotFound(drive="x"), "drive x not found"),
+    (
+        errors.ClaimNotFound(drive=DRIVE, server=SERVER),
+        f"server {SERVER} does not hold drive {DRIVE}",
+    ),
+    (errors.ClaimEnded(drive=DRIVE), f"the claim on drive {DRIVE} does not hold any more"),
     (errors.DriveBusy(drive=DRIVE, reason="it is imaged"), f"drive {DRIVE} is busy: it is imaged"),
     (errors.OutOfSpace(reason="too large"), "too large"),
     (

@@ -27,11 +27,16 @@ def find(ctx: Context, ticket: str) -> Claim | None:
         found = claim_rows.by_ticket(tx, keys.hash_ticket(pepper(tx), ticket))
     if found is None:
         return None
+    return found if holds(ctx, found) else None
+
+
+def holds(ctx: Context, claim: Claim) -> bool:
+    """Whether the claim still holds."""
     try:
-        _held(ctx, found)
+        _held(ctx, claim)
     except ClaimEnded:
-        return None
-    return found
+        return False
+    return True
 
 
 def _held(ctx: Context, claim: Claim) -> Drive:

@@ -77,16 +77,20 @@ def end(folder: Path, claims: Iterable[int]) -> bool:
 def _end_in(file: Path, claims: list[int]) -> bool:
     fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
     try:
-        if all(
-            ranges.wait_lock(fd, claim, 1, shared=True, wait_s=KILL_AFTER_S) for claim in claims
-        ):
+        if all(_is_free(fd, claim, KILL_AFTER_S) for claim in claims):
             return True
         _kill(file.name, fd)
-        return all(
-            ranges.wait_lock(fd, claim, 1, shared=True, wait_s=_DIE_WITHIN_S) for claim in claims
-        )
+        return all(_is_free(fd, claim, _DIE_WITHIN_S) for claim in claims)
     finally:
         os.close(fd)
+
+
+def _is_free(fd: int, claim: int, wait_s: float) -> bool:
+    if not ranges.wait_lock(fd, claim, 1, shared=True, wait_s=wait_s):
+        return False
+    # At once: the process would wait for it before it serves another connection.
+    ranges.unlock(fd, claim, 1)
+    return True
 
 
 def _kill(name: str, fd: int) -> None:

@@ -1,0 +1,470 @@
+"""One connection in its transmission phase: requests in, a claimed drive's bytes out.
+
+Small requests that have arrived together are carried out together: one lock, one look at the
+catalog, one addition to the counters and one send for all of them, in the thread that received
+them.  What waits for a disk (a read that is not in the page cache, a flush, a range to zero) is
+carried out by other threads meanwhile, and answered out of order, as the protocol allows.
+"""
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from threading import BoundedSemaphore, RLock
+from typing import NamedTuple
+
+from drivebay.errors import (
+    ClaimEnded,
+    DrivebayError,
+    OutOfSpace,
+)
+from drivebay.nbd.protocol import (
+    FLAG_FUA,
+    FLAG_REQ_ONE,
+    REQUEST,
+    Command,
+    Errno,
+    Transmission,
+    is_fatal,
+)
+from drivebay.service.exports import Export
+from drivebay.storage.volume import Decode
+from drivebay.units import KIB, MIB
+
+_log = logging.getLogger("drivebay.nbd")
+
+PIECE = 4 * MIB
+"""What is read or written at a time of a request that is longer; each piece is one atomic step."""
+
+SMALL_MAX = 64 * KIB
+"""The longest request that is carried out together with others."""
+
+DEFERRED_MAX = 16
+"""How many requests of one connection may wait for a disk at once."""
+
+_RECEIVE = 256 * KIB
+_SEND = 256 * KIB + 64 * 1024
+
+# Decrypted and sent at a time, so that the cipher's output is still in the core's cache.
+_DECODE = 256 * KIB
+
+_READ, _WRITE = int(Command.READ), int(Command.WRITE)
+
+
+Work = Callable[["Session", Export, "Request", int], None]
+"""Carries a request out, from a byte of it on, with an export of its own."""
+
+
+class Request(NamedTuple):
+    """A request as it was sent."""
+
+    flags: int
+    command: int
+    cookie: int
+    offset: int
+    length: int
+
+
+class Lost(Exception):
+    """The client cannot be understood, or does not go on with what it began."""
+
+
+class Session:
+    """A connection that uses a claimed drive."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        export: Export,
+        transmission: Transmission,
+        deferrals: ThreadPoolExecutor,
+        *,
+        end: Callable[[], None],
+    ) -> None:
+        """Serve *export* on *connection*, whose timeouts are set; wait for disks in *deferrals*.
+
+        *end* closes the connection, from any thread.
+        """
+        self._socket = connection
+        self._export = export
+        self._protocol = transmission
+        self._end_connection = end
+        # One TLS connection is not for use by two threads at once.
+        self._deferrals = None if isinstance(connection, ssl.SSLSocket) else deferrals
+        self._in_flight = BoundedSemaphore(DEFERRED_MAX)
+        self._spare: list[Export] = []
+        self._sending = RLock()
+        self._in = memoryview(bytearray(_RECEIVE))
+        self._at = self._end = 0
+        self._out = memoryview(bytearray(_SEND))
+        self._piece: memoryview | None = None
+
+    def run(self, rest: bytes) -> str:
+        """Serve until the connection ends, and say why it does; *rest* came before."""
+        assert len(rest) <= len(self._in), "more than a handshake keeps"
+        self._in[: len(rest)] = rest
+        self._end = len(rest)
+        try:
+            while True:
+                if not self._round():
+                    return "disconnected"
+        except ClaimEnded as ended:
+            return str(ended)
+        except (Lost, OSError) as error:
+            return f"connection lost: {error}"
+        finally:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Wait for what is deferred, and close what was opened for it."""
+        for _ in range(DEFERRED_MAX):
+            self._in_flight.acquire()
+        for export in self._spare:
+            export.close()
+
+    def _round(self) -> bool:
+        """Carry out what has arrived whole, or receive more; False when the client is done."""
+        view, at, end = self._in, self._at, self._end
+        run: list[Request] = []
+        size = 0
+        while end - at >= REQUEST.size:
+            magic, flags, command, cookie, offset, length = REQUEST.unpack_from(view, at)
+            if is_fatal(magic, command, length):
+                raise Lost("what was sent is no request")
+            request = Request(flags, command, cookie, offset, length)
+            is_plain = (
+                flags == 0
+                and 0 < length <= SMALL_MAX
+                and (command == _READ or command == _WRITE)  # noqa: PLR1714 - half the time
+                and self._protocol.refusal(flags, command, offset, length) is None
+            )
+            if not is_plain:
+                if run:
+                    break
+                self._at = at + REQUEST.size
+                return self._single(request)
+            if run and (command != run[0].command or size + length + 64 > _SEND):
+                break
+            if command == _WRITE:
+                if at + REQUEST.size + length > end:
+                    break
+                at += length
+            run.append(request)
+            size += length + 64
+            at += REQUEST.size
+        if not run:
+            return self._receive(end)
+        start, self._at = self._at, at
+        if run[0].command == _READ:
+            self._read_run(run)
+        else:
+            self._write_run(run, start)
+        return True
+
+    def _receive(self, end: int) -> bool:
+        """Receive what comes next behind what is there."""
+        start = self._at
+        if start == end:
+            self._at = self._end = start = end = 0
+        elif len(self._in) - start < REQUEST.size + SMALL_MAX:
+            self._in[: end - start] = bytes(self._in[start:end])
+            self._at, self._end = 0, end - start
+            start, end = 0, end - start
+        count = self._recv_into(self._in[end:], is_idle=start == end)
+        self._end = end + count
+        return count > 0
+
+    def _recv_into(self, buffer: memoryview, *, is_idle: bool) -> int:
+        while True:
+            try:
+                return self._socket.recv_into(buffer)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                # The time is over in which something was to come.
+                if not is_idle:
+                    raise Lost("a request was begun and not finished") from None
+
+    def _read_run(self, run: Sequence[Request]) -> None:
+        out, at = self._out, 0
+        header = self._protocol.data_header
+        low = min(request.offset for request in run)
+        high = max(request.offset + request.length for request in run)
+        later: list[Request] = []
+        length = 0
+        try:
+            with self._export.reading(low, high - low) as volume:
+                for request in run:
+                    head = header(request.cookie, request.offset, request.length, last=True)
+                    place = at + len(head)
+                    piece = out[place : place + request.length]
+                    if volume.pread_now(request.offset, piece):
+                        out[at:place] = head
+                        at = place + request.length
+                        length += request.length
+                    else:
+                        later.append(request)
+        except DrivebayError as failure:
+            self._fail(run, failure)
+            return
+        if at:
+            self._export.count_reads(length, len(run) - len(later))
+            self._send(out[:at])
+        for request in later:
+            self._defer(request, _read_slowly)
+
+    def _write_run(self, run: Sequence[Request], at: int) -> None:
+        low = min(request.offset for request in run)
+        high = max(request.offset + request.length for request in run)
+        length = 0
+        replies = []
+        try:
+            with self._export.writing(low, high - low) as volume:
+                for request in run:
+                    at += REQUEST.size
+                    volume.pwrite(request.offset, self._in[at : at + request.length])
+                    at += request.length
+                    length += request.length
+                    replies.append(self._protocol.done(request.cookie))
+            self._export.count_writes(length, len(run))
+        except DrivebayError as failure:
+            # Which of them are in place is not known, and none was answered.
+            self._fail(run, failure)
+            return
+        self._send(b"".join(replies))
+
+    def _single(self, request: Request) -> bool:
+        """Carry out a request that is long, has flags or is neither a read nor a write."""
+        refusal = self._protocol.refusal(
+            request.flags, request.command, request.offset, request.length
+        )
+        if request.command == _WRITE:
+            self._write(request, refusal)
+            return True
+        if request.command == Command.DISC:
+            return False
+        if refusal is not None:
+            self._send(self._protocol.failed(request.cookie, *refusal))
+        elif request.command == _READ:
+            self._read(request)
+        elif request.command == Command.BLOCK_STATUS:
+            self._block_status(request)
+        elif request.command == Command.FLUSH:
+            self._defer(request, _flush)
+        else:
+            self._defer(request, _zero)
+        return True
+
+    def _read(self, request: Request) -> None:
+        buffer = self._piece_buffer()
+        with self._reply(request):
+            done = 0
+            while done < request.length:
+                piece = buffer[: min(PIECE, request.length - done)]
+                try:
+                    with self._export.reading(request.offset + done, len(piece)) as volume:
+                        decode = volume.fetch_now(request.offset + done, piece)
+                except DrivebayError as failure:
+                    self._fail_from(request, done, failure)
+                    return
+                if decode is None:
+                    self._defer(request, _read_slowly, done)
+                    return
+                self.send_data(self._export, request, done, piece, decode)
+                done += len(piece)
+
+    def _reply(self, request: Request) -> AbstractContextManager[object]:
+        """Let nothing else be sent within a reply that is sent in pieces, where it has no chunks."""
+        is_one = self._protocol.structured or request.length <= PIECE
+        return nullcontext() if is_one else self._sending
+
+    def send_data(
+        self, export: Export, request: Request, done: int, piece: memoryview, decode: Decode
+    ) -> None:
+        """Decode and send a piece of a read's data, and count the request with its last one."""
+        is_last = done + len(piece) == request.length
+        if is_last:
+            export.count_reads(request.length, 1)
+        head = b""
+        if self._protocol.structured or not done:
+            head = self._protocol.data_header(
+                request.cookie, request.offset + done, len(piece), last=is_last
+            )
+        with self._sending:
+            for start in range(0, len(piece), _DECODE):
+                end = min(start + _DECODE, len(piece))
+                decode(start, end)
+                if start == 0:
+                    self._send_both(head, piece[:end])
+                else:
+                    self._socket.sendall(piece[start:end])
+
+    def _send_both(self, head: bytes, data: memoryview) -> None:
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._socket.sendall(head + data)
+            return
+        sent = self._socket.sendmsg([head, data])
+        if sent < len(head):
+            self._socket.sendall(head[sent:])
+            sent = len(head)
+        self._socket.sendall(data[sent - len(head) :])
+
+    def _write(self, request: Request, refusal: tuple[int, str] | None) -> None:
+        """Take a write's data in, piece by piece, and write each; a refused one's is dropped."""
+        buffer = self._piece_buffer()
+        failure: DrivebayError | None = None
+        done = 0
+        while done < request.length:
+            piece = buffer[: min(PIECE, request.length - done)]
+            self._take(piece)
+            if refusal is None and failure is None:
+                try:
+                    with self._export.writing(request.offset + done, len(piece)) as volume:
+                        volume.pwrite(request.offset + done, piece)
+                except DrivebayError as error:
+                    failure = error
+            done += len(piece)
+        if refusal is not None:
+            self._send(self._protocol.failed(request.cookie, *refusal))
+        elif failure is not None:
+            self._fail([request], failure)
+        elif request.flags & FLAG_FUA:
+            self._defer(request, _finish_write)
+        else:
+            self._export.count_writes(request.length, 1)
+            self._send(self._protocol.done(request.cookie))
+
+    def _take(self, piece: memoryview) -> None:
+        """Fill *piece* with what comes next."""
+        have = min(self._end - self._at, len(piece))
+        piece[:have] = self._in[self._at : self._at + have]
+        self._at += have
+        while have < len(piece):
+            count = self._recv_into(piece[have:], is_idle=False)
+            if not count:
+                raise Lost("closed in the middle of a write")
+            have += count
+
+    def _block_status(self, request: Request) -> None:
+        try:
+            with self._export.reading(request.offset, request.length):
+                reply = self._protocol.block_status(
+                    request.cookie,
+                    (
+                        (extent.length, extent.is_data)
+                        for extent in self._export.extents(request.offset, request.length)
+                    ),
+                    length=request.length,
+                    only_one=bool(request.flags & FLAG_REQ_ONE),
+                )
+        except DrivebayError as failure:
+            self._fail([request], failure)
+            return
+        self._send(reply)
+
+    def _defer(self, request: Request, work: Work, done: int = 0) -> None:
+        """Let another thread do *work*, from byte *done* of the request on."""
+        if self._deferrals is None or (done and not self._protocol.structured):
+            self._do(work, self._export, request, done)
+            return
+        self._in_flight.acquire()
+        try:
+            self._deferrals.submit(self._do_aside, work, request, done)
+        except BaseException:
+            self._in_flight.release()
+            raise
+
+    def _do(self, work: Work, export: Export, request: Request, done: int) -> None:
+        try:
+            with self._reply(request):
+                work(self, export, request, done)
+        except DrivebayError as failure:
+            self._fail_from(request, done, failure)
+
+    def _do_aside(self, work: Work, request: Request, done: int) -> None:
+        try:
+            try:
+                export = self._spare.pop()
+            except IndexError:
+                export = self._export.another()
+            try:
+                self._do(work, export, request, done)
+            finally:
+                self._spare.append(export)
+        except (DrivebayError, OSError, Lost):
+            self._end_connection()
+        except Exception:  # noqa: BLE001 - the thread's edge: the client is told by the end
+            _log.exception("drive %s: unexpected failure", self._export.drive)
+            self._end_connection()
+        finally:
+            self._in_flight.release()
+
+    def _fail_from(self, request: Request, done: int, failure: DrivebayError) -> None:
+        """Answer a failure, before which *done* bytes of data were sent."""
+        if done and not self._protocol.structured:
+            # The header has promised all of them.
+            raise Lost(f"{failure}; and a read was answered in part")
+        self._fail([request], failure)
+
+    def _fail(self, run: Sequence[Request], failure: DrivebayError) -> None:
+        """Answer all of *run* with *failure*; one that ends the session is raised again."""
+        number = _number(failure)
+        if number == Errno.EIO:
+            _log.error("drive %s: %s", self._export.drive, failure)
+        failed = self._protocol.failed
+        self._send(b"".join(failed(request.cookie, number, str(failure)) for request in run))
+        if isinstance(failure, ClaimEnded):
+            raise failure
+
+    def answer(self, request: Request) -> None:
+        """Say that the request is done."""
+        self._send(self._protocol.done(request.cookie))
+
+    def _send(self, data: bytes | memoryview) -> None:
+        with self._sending:
+            self._socket.sendall(data)
+
+    def _piece_buffer(self) -> memoryview:
+        # A page of it is taken from the machine only when it is first written to.
+        if self._piece is None:
+            self._piece = memoryview(bytearray(PIECE))
+        return self._piece
+
+
+def _number(failure: DrivebayError) -> int:
+    if isinstance(failure, OutOfSpace):
+        return Errno.ENOSPC
+    if isinstance(failure, ClaimEnded):
+        return Errno.ESHUTDOWN
+    return Errno.EIO
+
+
+def _read_slowly(session: Session, export: Export, request: Request, done: int) -> None:
+    """Read what may not be in the page cache."""
+    while done < request.length:
+        piece = memoryview(bytearray(min(PIECE, request.length - done)))
+        with export.reading(request.offset + done, len(piece)) as volume:
+            volume.pread(request.offset + done, piece)
+        session.send_data(export, request, done, piece, lambda *_: None)
+        done += len(piece)
+
+
+def _flush(session: Session, export: Export, request: Request, _: int) -> None:
+    export.flush()
+    session.answer(request)
+
+
+def _finish_write(session: Session, export: Export, request: Request, _: int) -> None:
+    export.flush()
+    export.count_writes(request.length, 1)
+    session.answer(request)
+
+
+def _zero(session: Session, export: Export, request: Request, _: int) -> None:
+    with export.writing(request.offset, request.length) as volume:
+        volume.zero(request.offset, request.length)
+    if request.flags & FLAG_FUA:
+        export.flush()
+    if request.command == Command.WRITE_ZEROES:
+        export.count_writes(request.length, 1)
+    session.answer(request)
