@@ -6,8 +6,12 @@ import os
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from drivebay import folder
 from drivebay.service import accounts
 
 READY_WITHIN_S = 60
+STOPPED_WITHIN_S = 60
 Credentials = tuple[str, str]
 
 _MAIN = "import sys; from drivebay.cli.main import main; sys.exit(main())"
@@ -147,6 +152,29 @@ class Server:
         if self.process is not None:
             self.kill()
 
+    def pid_of(self, name: str) -> int:
+        """Return the process *name* (`http-0`, `jobs`) of the running service."""
+        shown = f"drivebay-{name}"[:15]
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
+        (pid,) = (pid for pid, found in names.items() if found == shown)
+        return int(pid)
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[int]:
+        """Let the process *name* do nothing meanwhile; yield its pid.
+
+        It holds no lock on the catalog, so all the others go on.  What else it was at stays so: a
+        request half answered, a range held.
+        """
+        pid = self.pid_of(name)
+        _stop(pid, self.data / "catalog.sqlite")
+        try:
+            yield pid
+        finally:
+            with suppress(ProcessLookupError):  # It may have been killed meanwhile.
+                os.kill(pid, signal.SIGCONT)
+
     @property
     def first(self) -> Credentials:
         """The first user, as its start-up stored it."""
@@ -216,6 +244,44 @@ class Server:
         answer = self.api("POST", "/drives/create", text, user=user)
         assert answer.status == 200, answer
         return answer.record["drive"]
+
+
+def _stop(pid: int, catalog: Path) -> None:
+    """Stop a process at a moment at which it holds no lock on *catalog*."""
+    deadline = time.monotonic() + STOPPED_WITHIN_S
+    os.kill(pid, signal.SIGSTOP)
+    while not (_stands(pid) and _is_free(catalog)):
+        assert time.monotonic() < deadline, "the process cannot be stopped without harm"
+        # Whatever it holds it is about to let go.
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.01)
+        os.kill(pid, signal.SIGSTOP)
+
+
+def _stands(pid: int) -> bool:
+    """Wait until no thread of the process runs; False where one does not come to that for long."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        # A thread may end meanwhile.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+            # proc_pid_stat(5): the state stands behind the name, which is in parentheses.
+            if all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats):
+                return True
+        time.sleep(0.001)
+    return False
+
+
+def _is_free(catalog: Path) -> bool:
+    """Whether nobody holds *catalog* for long: a reader would keep the others from committing."""
+    uri = f"{catalog.as_uri()}?mode=rw"
+    with closing(sqlite3.connect(uri, uri=True, timeout=1, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return False
+        database.execute("ROLLBACK")
+    return True
 
 
 def authorization(user: Credentials) -> str:

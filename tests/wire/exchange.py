@@ -174,7 +174,7 @@ def refused(answer: Answer, status: int, word: str) -> str:
     return answer.text
 
 
-def eventually(is_so: Callable[[], bool], within_s: float = 30.0) -> None:
+def eventually(is_so: Callable[[], bool], within_s: float = 60.0) -> None:
     """Wait until *is_so*."""
     deadline = time.monotonic() + within_s
     while not is_so():

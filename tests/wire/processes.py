@@ -47,9 +47,8 @@ class Process:
 
 
 def workers(server: Server) -> list[Process]:
-    """Return the HTTP workers, which the service starts before the job worker."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    return [Process(int(pid)) for pid in children[: server.workers]]
+    """Return the HTTP workers."""
+    return [Process(server.pid_of(f"http-{index}")) for index in range(server.workers)]
 
 
 def peaks_grown(server: Server, before: dict[Process, int]) -> int:
