@@ -287,8 +287,10 @@ class Session:
             export.count_reads(request.length, 1)
         head = b""
         if self._protocol.structured or not done:
+            # A simple reply has one header, for all of its pieces.
+            last = is_last or not self._protocol.structured
             head = self._protocol.data_header(
-                request.cookie, request.offset + done, len(piece), last=is_last
+                request.cookie, request.offset + done, len(piece), last=last
             )
         with self._sending:
             for start in range(0, len(piece), _DECODE):
@@ -401,10 +403,14 @@ class Session:
 
     def _fail_from(self, request: Request, done: int, failure: DrivebayError) -> None:
         """Answer a failure, before which *done* bytes of data were sent."""
+        self.require_answerable(done, failure)
+        self._fail([request], failure)
+
+    def require_answerable(self, done: int, failure: DrivebayError) -> None:
+        """End the connection if a reply that has begun cannot say that the rest failed."""
         if done and not self._protocol.structured:
             # The header has promised all of them.
             raise Lost(f"{failure}; and a read was answered in part")
-        self._fail([request], failure)
 
     def _fail(self, run: Sequence[Request], failure: DrivebayError) -> None:
         """Answer all of *run* with *failure*; one that ends the session is raised again."""
@@ -443,8 +449,12 @@ def _read_slowly(session: Session, export: Export, request: Request, done: int) 
     """Read what may not be in the page cache."""
     while done < request.length:
         piece = memoryview(bytearray(min(PIECE, request.length - done)))
-        with export.reading(request.offset + done, len(piece)) as volume:
-            volume.pread(request.offset + done, piece)
+        try:
+            with export.reading(request.offset + done, len(piece)) as volume:
+                volume.pread(request.offset + done, piece)
+        except DrivebayError as failure:
+            session.require_answerable(done, failure)
+            raise
         session.send_data(export, request, done, piece, lambda *_: None)
         done += len(piece)
 
