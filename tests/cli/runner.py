@@ -17,7 +17,7 @@ from typing import Any, Self
 from drivebay.model import TRANSFER_MAX
 from live import Credentials, Server
 
-ENDS_WITHIN_S = 60
+ENDS_WITHIN_S = 120
 _MAIN = "import sys; from drivebay.cli.main import main; sys.exit(main())"
 # What makes Ctrl-C work: the pseudo-terminal becomes the one that controls the command.
 _ON_TERMINAL = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {_MAIN}"

@@ -79,10 +79,12 @@ def test_4_is_not_authenticated(cli: Cli, token: str | None):
 
 
 def test_5_is_temporary(cli: Cli):
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    with socket.socket() as taken:
+        # Bound and not listening, so that nobody else answers there either.
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
 
-    run = cli("list", "--url", f"http://127.0.0.1:{port}")
+        run = cli("list", "--url", f"http://127.0.0.1:{port}")
 
     assert run.status == 5
     assert f"drivebay: cannot reach http://127.0.0.1:{port}: Connection refused\n" in run.err

@@ -74,7 +74,9 @@ def test_a_large_body_waits_for_100_continue(curl):
     drive = curl.drive("8M")
     body = curl.saved("body", NOISE.randbytes(6 * MIB))
 
-    done = curl("-v", f"/drives/{drive}/write", "--data-binary", body)
+    # Else curl sends after a second, whether it was told to or not.
+    patience = ("--expect100-timeout", "60")
+    done = curl("-v", *patience, f"/drives/{drive}/write", "--data-binary", body)
 
     asked, told, answered = (
         done.stderr.index(line)
@@ -89,7 +91,7 @@ def test_a_refused_body_is_not_even_sent_where_curl_expects_100(curl, length):
     body = curl.saved("body", bytes(length))
 
     done = curl(
-        *("-H", "Expect: 100-continue", "--expect100-timeout", "30", "--data-binary", body),
+        *("-H", "Expect: 100-continue", "--expect100-timeout", "60", "--data-binary", body),
         *("-w", "%{http_code} %{size_upload}", "-o", "answer", "/drives/create"),
     )
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from live import Server
+from system.waiting import wait_until
 
 # Runs before the service is imported for good: every piece of a copy waits for one byte of the pipe
 # before it is recorded.
@@ -12,10 +13,12 @@ import os, select
 from drivebay.service import imaging
 
 gate = os.open(os.environ["STEPS"], os.O_RDWR | os.O_NONBLOCK)
+arrivals = os.open(os.environ["ARRIVALS"], os.O_WRONLY | os.O_APPEND)
 imaging.RECORD_EVERY_S = 0.0
 record = imaging.Runner.record
 
 def stepped(runner, *words):
+    os.write(arrivals, b".")
     while not runner._stopping:
         select.select([gate], [], [], 0.02)
         try:
@@ -42,11 +45,16 @@ class SteppedServer(Server):
     def gate(self) -> Path:
         return self.base / "steps"
 
+    @property
+    def arrivals(self) -> Path:
+        return self.base / "arrivals"
+
     def start(self) -> "SteppedServer":
         self.base.mkdir(parents=True, exist_ok=True)
         self.gate.unlink(missing_ok=True)
         os.mkfifo(self.gate)
-        self.environment["STEPS"] = str(self.gate)
+        self.arrivals.write_bytes(b"")
+        self.environment |= {"STEPS": str(self.gate), "ARRIVALS": str(self.arrivals)}
         super().start()
         return self
 
@@ -57,6 +65,10 @@ class SteppedServer(Server):
             os.write(fd, b"." * pieces)
         finally:
             os.close(fd)
+
+    def wait_for_arrivals(self, pieces: int) -> None:
+        """Wait until so many pieces have come to the gate since the start."""
+        wait_until(lambda: self.arrivals.stat().st_size >= pieces)
 
     def open_gate(self) -> None:
         """Let everything pass."""

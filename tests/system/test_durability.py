@@ -127,12 +127,13 @@ def test_a_destroy_is_flushed_before_its_204(traced, call, drive):
 
 def test_an_imaging_is_durable_when_it_is_queued_and_when_it_is_over(traced, call, drive):
     copy = traced.create("size 9M")
+    before = written_up(traced)
 
     queued = call(f"/drives/{copy}/image/{drive}")
-    before = traced.trace.stat().st_size
     wait_for(traced, traced.first, copy, None)
     written_up(traced)
 
     assert catalog(traced) <= queued.flushed
     seen = list(answers(lines_from(traced, before)))
     assert volume(traced, copy) not in seen[-1].paths
+    assert volume(traced, copy) in set().union(*(one.flushed for one in seen))

@@ -20,6 +20,8 @@ PIECES = 5
 CONTENT = NOISE.randbytes(PIECES * 4 * MIB - 777)
 """Five pieces of a copy, the last one not whole."""
 
+BEGINNING = {"queued", "0%"}
+
 
 @pytest.fixture
 def stepped(tmp_path):
@@ -169,6 +171,7 @@ def test_cancelling_a_running_imaging_waits_for_its_end_and_leaves_it_failed(
 
     with ThreadPoolExecutor(1) as pool:
         cancelled = pool.submit(stepped.api, "POST", f"/drives/{drive}/image/cancel", user=user)
+        wait_until(lambda: is_being_cancelled(stepped, drive))
         # The copy notices at its next piece, or at the one after when it was past looking.
         wait_until(lambda: stepped.step() or cancelled.done())
 
@@ -208,6 +211,7 @@ def test_a_copy_goes_on_after_a_restart_where_it_was_durable(
     image(stepped, user, queued, source)
     stepped.step(3)
     wait_for(stepped, user, drive, f"{12 * MIB * 100 // len(CONTENT)}%")
+    stepped.wait_for_arrivals(4)
 
     getattr(stepped, way)()
     stepped.start()
@@ -246,7 +250,7 @@ def test_conversions_end_right_after_a_restart_in_the_middle(
     for drive, origin, conversion in ((packed, source, "/gzip"), (copy, packed, "/gunzip")):
         image(stepped, user, drive, origin, conversion)
         stepped.step(2)
-        wait_until(lambda drive=drive: info_of(stepped, user, drive)["imaging"] > "0%")
+        wait_until(lambda drive=drive: info_of(stepped, user, drive)["imaging"] not in BEGINNING)
         getattr(stepped, way)()
         stepped.start()
         stepped.open_gate()

@@ -6,6 +6,9 @@ import pytest
 
 from drivebay.storage.flushes import SharedFlush
 
+LONG_S = 60
+"""Longer than anything here takes: a guard against a hang."""
+
 
 class Disk:
     """A flush that a test holds up, and that knows what it made durable."""
@@ -22,7 +25,7 @@ class Disk:
         seen = set(self.written)
         self.count += 1
         self.began.release()
-        self.may_end.wait(30)
+        self.may_end.wait(LONG_S)
         if self.failure is not None:
             raise self.failure
         self.durable |= seen
@@ -51,7 +54,7 @@ def test_those_who_come_during_a_flush_share_the_next_one(disk):
         pass
     disk.may_end.set()
     for thread in (first, *writers):
-        thread.join(30)
+        thread.join(LONG_S)
 
     assert done == [True] * 8
     assert disk.count == 2
@@ -85,7 +88,7 @@ def test_a_thousand_writers_each_find_their_bytes_durable(disk):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(LONG_S)
 
     assert missed == []
     assert disk.count <= 1000

@@ -124,7 +124,7 @@ def waiting_write(ctx: Context, drive: Drive, outcome: list[object]):
         thread = threading.Thread(target=write)
         thread.start()
         yield
-    thread.join(30)
+    thread.join(60)
 
 
 def test_a_write_that_waited_finds_the_size_that_the_drive_was_given_meanwhile(ctx, drive):
