@@ -168,7 +168,6 @@ class Connection:
         claim, export = self.claim, self._export
         assert claim is not None, "a session without a claim"
         assert export is not None, "a session without a drive"
-        self._socket.settimeout(None)
         _set_timeouts(self._socket, self._around.stall_timeout_s)
         transmission = protocol.Transmission(
             begin.export, structured=begin.structured, allocation=begin.allocation
@@ -180,14 +179,23 @@ class Connection:
 
 
 def _set_timeouts(connection: socket.socket, stall_timeout_s: float) -> None:
-    """Bound each receive and send; the socket stays blocking, which saves a poll for each."""
-    whole, part = divmod(stall_timeout_s, 1)
-    # struct timeval
-    interval = int(whole).to_bytes(8, "little") + int(part * 1e6).to_bytes(8, "little")
-    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-        connection.setsockopt(socket.SOL_SOCKET, option, interval)
+    """Bound each receive and send; a plain socket stays blocking, which saves a poll for each."""
+    if isinstance(connection, ssl.SSLSocket):
+        # TLS tries a blocking socket again and again, whatever the kernel says of the time.
+        connection.settimeout(stall_timeout_s)
+    else:
+        connection.settimeout(None)
+        _set_kernel_timeouts(connection, stall_timeout_s)
     if connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE.items():
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _set_kernel_timeouts(connection: socket.socket, stall_timeout_s: float) -> None:
+    whole, part = divmod(stall_timeout_s, 1)
+    # struct timeval
+    interval = int(whole).to_bytes(8, "little") + int(part * 1e6).to_bytes(8, "little")
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, interval)

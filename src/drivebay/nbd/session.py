@@ -180,7 +180,7 @@ class Session:
         while True:
             try:
                 return self._socket.recv_into(buffer)
-            except (BlockingIOError, ssl.SSLWantReadError):
+            except (BlockingIOError, TimeoutError):
                 # The time is over in which something was to come.
                 if not is_idle:
                     raise Lost("a request was begun and not finished") from None
