@@ -85,6 +85,10 @@ class Server:
             _log.error("a connection could not be accepted: %s", error)
             time.sleep(WATCH_EVERY_S)  # No descriptors are left until some connection ends.
             return
+        if not self._has_room():
+            _log.warning("a connection was refused: there are %d", CONNECTIONS_MAX)
+            accepted.close()
+            return
         try:
             connection = Connection(accepted, self._listening.tls_for(accepted), self._around)
         except OSError:
@@ -92,7 +96,6 @@ class Server:
             return
         thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
         with self._changed:
-            self._make_room()
             self._connections[connection] = thread
             self._changed.notify_all()
         try:
@@ -101,11 +104,14 @@ class Server:
             _log.error("no thread could be started for a connection")
             self._serve_without(connection)
 
-    def _make_room(self) -> None:
-        ticketless = [one for one in self._connections if one.claim is None]
-        is_full = len(self._connections) >= CONNECTIONS_MAX
-        if ticketless and (is_full or len(ticketless) >= TICKETLESS_MAX):
-            ticketless[0].end()
+    def _has_room(self) -> bool:
+        """Whether one more may come; at a limit the oldest that has shown no ticket gives way."""
+        with self._changed:
+            ticketless = [one for one in self._connections if one.claim is None]
+            is_full = len(self._connections) >= CONNECTIONS_MAX
+            if ticketless and (is_full or len(ticketless) >= TICKETLESS_MAX):
+                ticketless[0].end()
+            return bool(ticketless) or not is_full
 
     def _serve(self, connection: Connection) -> None:
         try:
