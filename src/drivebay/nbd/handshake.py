@@ -126,9 +126,8 @@ class Handshake:
         self._advance()
         return self._take_events()
 
-    @property
-    def _is_fixed(self) -> bool:
-        return bool((self._flags or 0) & HandshakeFlag.FIXED_NEWSTYLE)
+    def _client_has(self, flag: HandshakeFlag) -> bool:
+        return self._flags is not None and bool(self._flags & flag)
 
     @property
     def _lacks_tls(self) -> bool:
@@ -175,7 +174,7 @@ class Handshake:
         self._flags = flags
         if flags & ~_FLAGS:
             self._end("the client set a flag that the server does not know")
-        elif self._lacks_tls and not self._is_fixed:
+        elif self._lacks_tls and not self._client_has(HandshakeFlag.FIXED_NEWSTYLE):
             # TLS is begun by an option, and the plain newstyle has none.
             self._end("TLS is required, and the client cannot begin it")
         return True
@@ -193,7 +192,7 @@ class Handshake:
             self._end("an option's data is too long")
         elif option == Option.EXPORT_NAME and length > STRING_MAX_BYTES:
             self._end("the name of the export is too long")
-        elif option != Option.EXPORT_NAME and not self._is_fixed:
+        elif option != Option.EXPORT_NAME and not self._client_has(HandshakeFlag.FIXED_NEWSTYLE):
             self._end("without the fixed newstyle, a client may only name an export")
         self._incoming = _Incoming(option, length, is_too_big=length > DATA_MAX_BYTES)
         return True
@@ -284,7 +283,7 @@ class Handshake:
     def _answer_export_name(self, export: Export) -> None:
         flags = export_flags(export, structured=self._structured)
         data = _EXPORT_REPLY.pack(export.size, flags)
-        if not (self._flags or 0) & HandshakeFlag.NO_ZEROES:
+        if not self._client_has(HandshakeFlag.NO_ZEROES):
             data += _ZEROES
         self._events.append(Reply(data))
         self._begin(export)
