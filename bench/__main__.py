@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench import machine, page, report
 from bench.contest import BenchFailed, Pace, Result, Row, hold
-from bench.processes import program
+from bench.processes import is_here
 from bench.rig import Rig
 from bench.rows import GROUPS, ROWS
 
@@ -30,6 +30,7 @@ PACKAGES = {
     "nbdkit": "nbdkit",
     "nbdcopy": "libnbd-bin",
     "fio": "fio",
+    "fio:nbd": "fio",
 }
 
 
@@ -70,7 +71,7 @@ def _chosen(only: tuple[str, ...], *, is_quick: bool) -> list[Row]:
 
 
 def _result(row: Row, rig: Rig, console: Console) -> Result:
-    missing = tuple(name for name in row.needs if program(name) is None)
+    missing = tuple(name for name in row.needs if not is_here(name))
     if missing:
         return Result(row, missing=missing)
     began = time.monotonic()
@@ -91,7 +92,7 @@ def _result(row: Row, rig: Rig, console: Console) -> Result:
 
 def _absent(rows: list[Row]) -> str:
     """Return which peers are not here, and what brings them."""
-    absent = sorted({name for row in rows for name in row.needs + row.uses if not program(name)})
+    absent = sorted({name for row in rows for name in row.needs + row.uses if not is_here(name)})
     if not absent:
         return ""
     packages = sorted({PACKAGES[name] for name in absent if name in PACKAGES})

@@ -138,6 +138,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def file_parts(path: Path) -> Iterator[bytes]:
+    """Return a file's bytes in pieces of 4 MiB."""
+    with path.open("rb") as file:
+        while part := file.read(PIECE):
+            yield part
+
+
 def http_parts(port: int, head: dict[str, str], paths: Iterable[str]) -> Iterable[bytes]:
     """Return the bodies behind *paths*, read one after the other."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)

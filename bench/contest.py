@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bench.rig import Rig
 
 WARM_UP_S = 0.3
+PART_S_MIN = 0.5
 
 
 class BenchFailed(Exception):
@@ -53,7 +54,7 @@ class Row:
     """One line of the table.
 
     *needs* names the programs without which it cannot be run, *uses* those that are shown beside it
-    where they are installed.
+    where they are installed.  Each round is measured in so many *parts*, where the time allows it.
     """
 
     key: str
@@ -65,6 +66,7 @@ class Row:
     build: Callable[["Rig"], Contest]
     needs: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
+    parts: int = 1
     is_quick: bool = False
     is_limit: bool = False
     note: str = ""
@@ -123,6 +125,11 @@ class Pace:
     rounds: int
     seconds: float
 
+    def cut(self, parts: int) -> "Pace":
+        """Return as much time in more rounds, so many times, of at least half a second each."""
+        possible = max(1, min(parts, int(self.seconds / PART_S_MIN)))
+        return Pace(self.rounds * possible, self.seconds / possible)
+
 
 Progress = Callable[[str], None]
 
@@ -145,7 +152,7 @@ def hold(row: Row, contest: Contest, pace: Pace, tell: Progress) -> Result:
         BenchFailed: the bytes are not those that were sent, or a side does not work.
     """
     samples: dict[str, list[Sample]] = {side.name: [] for side in contest.sides}
-    for side, sample in rounds(contest, pace, tell):
+    for side, sample in rounds(contest, pace.cut(row.parts), tell):
         samples[side.name].append(sample)
     tell("verifying")
     ours, *others = [Series(name, tuple(taken)) for name, taken in samples.items()]

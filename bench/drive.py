@@ -1,13 +1,17 @@
 """One drive of a running drivebay, and the requests that read, write and image it."""
 
 import http.client
+import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from bench import content
 from bench.contest import BenchFailed
 from bench.load import Job
+from bench.nbd import Export
 
 LINE = (
     "{method} /drives/{drive}/{call} HTTP/1.1\r\nHost: bench\r\nAuthorization: {authorization}\r\n"
@@ -88,14 +92,24 @@ class Drive:
         path = str(deflated.path)
         return Job(self.api.port, head, 204, ranges, body_path=path, spans=deflated.spans)
 
-    def digest(self, size: int | None = None) -> str:
-        """Return the SHA-256 of all of it, or of its first *size* bytes, read over HTTP."""
+    def parts(self, size: int | None = None) -> Iterable[bytes]:
+        """Return all of it, or its first *size* bytes, in pieces of 4 MiB read over HTTP."""
         paths = [
             f"/drives/{self.uuid}/read/{offset}/{length}"
             for offset, length in content.pieces(self.size if size is None else size)
         ]
-        head = {"Authorization": self.api.authorization}
-        return content.digest(content.http_parts(self.api.port, head, paths))
+        return content.http_parts(self.api.port, {"Authorization": self.api.authorization}, paths)
+
+    def digest(self, size: int | None = None) -> str:
+        """Return the SHA-256 of all of it, or of its first *size* bytes, read over HTTP."""
+        return content.digest(self.parts(size))
+
+    def claim(self) -> Export:
+        """Claim it for a server, and return how that uses it."""
+        text = self.api.call("POST", f"/drives/{self.uuid}/claim/{uuid4()}")
+        found = re.search(r"^nbd (\S+)$", text, re.MULTILINE)
+        assert found, text
+        return Export(found[1], self.size, self.api.pid)
 
     def image(self, source: "Drive", conversion: str = "") -> float:
         """Image *source* onto it, and return the seconds until it is done, as a caller sees it.

@@ -36,6 +36,14 @@ def program(name: str) -> str | None:
     return shutil.which(name, path=SEARCHED)
 
 
+def is_here(need: str) -> bool:
+    """Whether a program is here; `fio:nbd` is fio with its engine of that name."""
+    name, _, engine = need.partition(":")
+    if program(name) is None:
+        return False
+    return not engine or engine in run(name, "--enghelp").stdout.split()
+
+
 def command(words: Sequence[str]) -> list[str]:
     """Return *words* with the program's whole path.
 

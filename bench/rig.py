@@ -14,7 +14,8 @@ from bench.contest import Pace, Side
 from bench.drive import Drive
 from bench.load import Job
 from bench.loads import transfer
-from bench.peers.luks import Luks
+from bench.nbd import Export
+from bench.peers.luks import Luks, NbdServer
 from bench.peers.nginx import Kind, Nginx
 from bench.service import Service
 
@@ -104,6 +105,14 @@ class Rig(AbstractContextManager["Rig"]):
         """Return an empty LUKS image; all of them have the same keys."""
         empty = self.once("luks", lambda: Luks.make(self.memory / "empty.luks", self.size))
         return empty.copied(self.memory / f"{name}.luks")
+
+    def nbd(self, name: str, words: list[str]) -> Export:
+        """Return what the NBD server that *words* start makes of a LUKS image with the source."""
+
+        def serve() -> NbdServer:
+            return NbdServer(self.folder(name), self.luks(name).fill(self.source), words)
+
+        return self.once(("nbd", name), serve).export
 
     def load(self, name: str, job: Job, connections: int, pid: int) -> Side:
         """Return the side that moves the ranges of *job* for the time of a round."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.contest import BenchFailed
+from bench.nbd import Export
 from bench.processes import Process, run
 from bench.stats import Sample
 
-CONNECTIONS = 4
 ATTEMPTS = 10
 
 
@@ -89,32 +89,13 @@ class NbdServer(AbstractContextManager["NbdServer"]):
     def __init__(self, folder: Path, luks: Luks, words: list[str]) -> None:
         folder.mkdir()
         socket = folder / "socket"
-        self.uri = f"nbd+unix:///?socket={socket}"
-        self.size = luks.size
         filled = [word.format(socket=socket, luks=luks) for word in words]
         self._process = Process(filled, folder / "log").wait_for_path(socket)
+        self.export = Export(f"nbd+unix:///?socket={socket}", luks.size, self._process.pid)
 
     def __exit__(self, *_: object) -> None:
         """Stop it."""
         self._process.__exit__()
-
-    def read(self) -> Sample:
-        """Copy everything to nowhere over four connections; MB/s."""
-        return self._copy(self.uri, "null:")
-
-    def write(self, source: Path) -> Sample:
-        """Copy *source* onto it over four connections, flushed at the end; MB/s."""
-        return self._copy("--flush", str(source), self.uri)
-
-    def copy_out(self, path: Path) -> Path:
-        """Write what it holds to *path*."""
-        self._copy(self.uri, str(path))
-        return path
-
-    def _copy(self, *words: str) -> Sample:
-        before = time.monotonic()
-        run("nbdcopy", f"--connections={CONNECTIONS}", *words)
-        return Sample(self.size / (time.monotonic() - before) / 1e6)
 
 
 QEMU_NBD = [

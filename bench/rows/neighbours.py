@@ -6,8 +6,9 @@ from bench import content
 from bench.contest import Contest, Side, Table
 from bench.drive import Drive
 from bench.loads import transfer
+from bench.nbd import Export
 from bench.peers.imageio import Imageio
-from bench.peers.luks import NBDKIT, QEMU_NBD, NbdServer
+from bench.peers.luks import NBDKIT, QEMU_NBD
 from bench.processes import program
 from bench.rig import Rig
 from bench.stats import Sample
@@ -36,12 +37,6 @@ def _imageio(rig: Rig) -> Imageio:
     return rig.once("imageio", make)
 
 
-def _nbd(rig: Rig, name: str, words: list[str]) -> NbdServer:
-    return rig.once(
-        ("nbd", name), lambda: NbdServer(rig.folder(name), rig.luks(name).fill(rig.source), words)
-    )
-
-
 def _whole(drive: Drive, source: Path | None) -> Sample:
     job = drive.writes(source) if source else drive.reads(is_stamped=True)
     return transfer(job, CONNECTIONS, None, server_pid=drive.api.pid)
@@ -66,9 +61,9 @@ def _against_imageio(rig: Rig, *, is_write: bool) -> Contest:
 
 def _against_nbd(rig: Rig, *, is_write: bool) -> Contest:
     drive = rig.drive(1)
-    servers = {"nbdcopy, qemu-nbd LUKS": _nbd(rig, "qemu-nbd", QEMU_NBD)}
+    servers = {"nbdcopy, qemu-nbd LUKS": rig.nbd("qemu-nbd", QEMU_NBD)}
     if program("nbdkit"):
-        servers["nbdcopy, nbdkit LUKS"] = _nbd(rig, "nbdkit", NBDKIT)
+        servers["nbdcopy, nbdkit LUKS"] = rig.nbd("nbdkit", NBDKIT)
 
     def verify() -> str:
         for name, server in servers.items():
@@ -77,7 +72,7 @@ def _against_nbd(rig: Rig, *, is_write: bool) -> Contest:
             copy.unlink()
         return content.require_same(drive.digest(), rig.source_digest, "the drive and each image")
 
-    def side(name: str, server: NbdServer) -> Side:
+    def side(name: str, server: Export) -> Side:
         return Side(name, lambda _: server.write(rig.source) if is_write else server.read())
 
     qemu, *nbdkit = [side(name, server) for name, server in servers.items()]
