@@ -153,13 +153,13 @@ def user_list(data: str | None, config: Path | None, *, as_json: bool) -> None:
 @click.argument("user")
 @_folder_options
 def user_disable(user: str, data: str | None, config: Path | None, *, as_json: bool) -> None:
-    """Refuse the user's requests from now on; the drives stay, and so do claims.
+    """Refuse the user's requests from now on; the drives stay.
 
     \b
     drivebay user disable alice
     drivebay user disable 2164ce57-591c-43ee-ade5-e2fe0ee13c3e
 
-    The NBD connections of servers by the user's claims are closed when this returns.
+    So do the user's claims on drives, whose NBD connections are closed when this returns.
     """
     _change_user(user, data, config, as_json=as_json, enabled=False)
 

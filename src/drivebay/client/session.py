@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -32,6 +33,9 @@ EMPTY_BYTES_MAX = KIB
 _SERVER_FAILED_RETRIES_MAX = 2
 _BACKOFF_FIRST_S = 0.25
 _BACKOFF_S_MAX = 8.0
+
+# The characters of RFC 3986, so that none can end a line or a word.
+_NBD_URI = re.compile(r"(nbds?|nbd\+unix)://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 
 
 class Session:
@@ -119,6 +123,24 @@ class Session:
         """Stop imaging onto *drive*."""
         self._empty(f"/drives/{drive}/image/cancel")
 
+    def claim(self, drive: str, server: str, *, access: str = "") -> Record:
+        """Let *server* hold the drive; return its record with `nbd`, the URI that it is used by.
+
+        *access* is ``read`` or ``write``; by default the owner's is for writing, a reader's for
+        reading.  The URI holds a secret.  To claim a drive again ends the connections of the first
+        time, so a claim whose answer was lost is made once more without harm.
+        """
+        path = f"/drives/{drive}/claim/{server}"
+        values = {"claim:access": access} if access else {}
+        record = self._change(path, values, is_safe=True)
+        if not _NBD_URI.fullmatch(str(record.get("nbd", ""))):
+            raise BadReply(call=f"POST {path}", reason="a claim without the URI of its drive")
+        return record
+
+    def release(self, drive: str, server: str) -> None:
+        """End the hold of *server* on the drive; its connections are closed on return."""
+        self._empty(f"/drives/{drive}/release/{server}")
+
     def read(self, drive: str, offset: int, length: int) -> bytes:
         """Return exactly *length* bytes, at most 4 MiB, from *offset*."""
         path = f"/drives/{drive}/read/{offset}/{length}"
@@ -156,7 +178,9 @@ class Session:
         reply = self._safe("GET", path, limit=LISTING_BYTES_MAX)
         return [_checked(reply, record) for record in _parsed(reply)]
 
-    def _change(self, path: str, values: Mapping[str, str | int]) -> Record:
+    def _change(
+        self, path: str, values: Mapping[str, str | int], *, is_safe: bool = False
+    ) -> Record:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         body = json.dumps(dict(values)).encode()
         return _one(
@@ -164,7 +188,7 @@ class Session:
                 lambda: self._expect(
                     OK, "POST", path, body=body, headers=headers, limit=RECORD_BYTES_MAX
                 ),
-                is_safe=False,
+                is_safe=is_safe,
             )
         )
 
