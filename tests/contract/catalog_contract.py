@@ -7,6 +7,7 @@ each time.  What only SQLite does is tested in `test_sqlite_catalog.py`.
 import pytest
 from sqlalchemy import inspect, text
 
+from contract.catalog_claims import ClaimQueries
 from contract.catalog_drives import DriveQueries
 from contract.catalog_jobs import JobQueries
 from contract.catalog_transactions import Transactions
@@ -19,7 +20,9 @@ from drivebay.errors import SetupFailed
 VERSION_TABLE = "alembic_version"
 
 
-class CatalogContract(UserQueries, FactQueries, DriveQueries, JobQueries, Transactions):
+class CatalogContract(
+    UserQueries, FactQueries, DriveQueries, JobQueries, ClaimQueries, Transactions
+):
     @pytest.fixture
     def url(self, new_url):
         return new_url()
