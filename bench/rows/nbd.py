@@ -1,6 +1,6 @@
 """Claimed drives over NBD against LUKS images that qemu-nbd and nbdkit offer."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -51,29 +51,28 @@ class Sides:
             verify=verify,
         )
 
-    def copies(self) -> Iterator[tuple[str, Path]]:
-        """Yield what each side gives out over NBD, as a file that is gone with the next one."""
-        for name, export in {"drivebay": self.ours, **self.peers}.items():
+    def _copies(self, exports: Mapping[str, Export]) -> Iterator[tuple[str, Path]]:
+        """Yield what each gives out over NBD, as a file that is gone with the next one."""
+        for name, export in exports.items():
             path = export.copy_out(self._rig.memory / "copied.raw")
             yield name, path
             path.unlink()
 
-    def stored(self) -> Iterator[tuple[str, Iterable[bytes]]]:
+    def _stored(self) -> Iterator[tuple[str, Iterable[bytes]]]:
         """Yield the bytes of each side in pieces of 4 MiB: the drive's over HTTP."""
         yield "drivebay", self.drive.parts()
-        for name, path in self.copies():
-            if name != "drivebay":
-                yield name, content.file_parts(path)
+        for name, path in self._copies(self.peers):
+            yield name, content.file_parts(path)
 
     def verify_source(self) -> str:
         """Compare what each side gives out with the source."""
-        for name, path in self.copies():
+        for name, path in self._copies({"drivebay": self.ours, **self.peers}):
             content.require_same(content.file_digest(path), self._rig.source_digest, name)
         return "the drive and both images, read over NBD: SHA-256 as sent"
 
     def verify_copied_in(self) -> str:
         """Compare what each side holds with the source."""
-        for name, parts in self.stored():
+        for name, parts in self._stored():
             content.require_same(content.digest(parts), self._rig.source_digest, name)
         return "the drive, read over HTTP, and both images: SHA-256 as sent"
 
@@ -81,17 +80,18 @@ class Sides:
         """Write a range anew and compare it; and nothing is anywhere that was not sent there."""
         for export in (self.ours, *self.peers.values()):
             export.write_once(load, CHECKED)
-        for name, parts in self.stored():
-            require_written(name, parts, content.file_parts(self._rig.source), load.length)
+        for name, parts in self._stored():
+            sources = content.file_parts(self._rig.source)
+            require_written(name, parts, sources, length=load.length, checked=CHECKED)
         return "the drive, read over HTTP, and both images: each sector as sent there"
 
 
 def require_written(
-    name: str, parts: Iterable[bytes], sources: Iterable[bytes], length: int
+    name: str, parts: Iterable[bytes], sources: Iterable[bytes], *, length: int, checked: int
 ) -> None:
     """Look at each sector of the *parts*: it holds what fio or the *sources* have at its place.
 
-    The first 16 MiB hold what fio wrote there in requests of *length* bytes.
+    The first *checked* bytes hold what fio wrote there in requests of *length* bytes.
 
     Raises:
         BenchFailed: a sector holds something else.
@@ -102,7 +102,7 @@ def require_written(
             sector = part[at : at + content.SECTOR]
             last = _written(offset, length)
             if sector != last and (
-                offset < CHECKED
+                offset < checked
                 or sector not in (source[at : at + content.SECTOR], *_any_written(offset))
             ):
                 raise BenchFailed(f"{name}: the sector at {offset} is not what was sent there")

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from bench import content, page, plots, report
-from bench.contest import WARM_UP_S, BenchFailed, Contest, Pace, Result, Row, Side, hold
+from bench import content, nbd, page, plots, processes, report
+from bench.contest import PART_S_MIN, WARM_UP_S, BenchFailed, Contest, Pace, Result, Row, Side, hold
 from bench.rows import ROWS
+from bench.rows.nbd import require_written
 from bench.stats import Sample, Series, Spread, best, percentile, ratio
 
 RATES = st.floats(min_value=0.001, max_value=1e6)
@@ -152,6 +153,23 @@ class TestRounds:
         assert [one.spread.median for one in result.series] == [6, 3, 1]
         assert result.verified == "all of it"
 
+    def test_a_row_in_parts_moves_to_the_next_side_more_often(self):
+        seen: list[tuple[str, float]] = []
+        contest = Contest(Counter("a", 1, seen).side, [Counter("b", 1, seen).side])
+
+        hold(row(parts=2), contest, Pace(rounds=2, seconds=2), lambda _: None)
+
+        assert "".join(name for name, _ in seen[2:]) == "abbaabba"
+        assert {seconds for _, seconds in seen[2:]} == {1}
+
+    @given(st.integers(1, 9), st.floats(0.1, 9), st.integers(1, 9))
+    def test_parts_take_as_long_together_as_the_whole(self, rounds, seconds, parts):
+        cut = Pace(rounds, seconds).cut(parts)
+
+        assert cut.rounds * cut.seconds == pytest.approx(rounds * seconds)
+        assert cut.seconds >= min(seconds, PART_S_MIN)
+        assert rounds <= cut.rounds <= rounds * parts
+
     def test_bytes_that_differ_end_the_row(self):
         def verify() -> str:
             return content.require_same("a", "b", "the drive")
@@ -258,6 +276,105 @@ class TestContent:
         assert found[0][0] == 0
         assert sum(found[-1]) == size
         assert all(sum(one) == after[0] for one, after in itertools.pairwise(found))
+
+
+class TestPrograms:
+    @pytest.fixture
+    def fio(self, tmp_path, monkeypatch):
+        """A program of that name with two engines."""
+        path = tmp_path / "fio"
+        path.write_text("#!/bin/sh\nprintf 'Available IO engines:\\n\\tsync\\n\\tnbd\\n'\n")
+        path.chmod(0o700)
+        monkeypatch.setattr(processes, "SEARCHED", str(tmp_path))
+
+    @pytest.mark.usefixtures("fio")
+    @pytest.mark.parametrize(
+        ("need", "expected"),
+        [("fio", True), ("fio:nbd", True), ("fio:rbd", False), ("nbdcopy", False)],
+    )
+    def test_a_program_may_be_here_without_what_is_needed_of_it(self, need, expected):
+        assert processes.is_here(need) is expected
+
+
+class TestFio:
+    LOAD = nbd.Load("randread", 4096, 16, 4)
+
+    def said(self, **facts) -> str:
+        taken = {
+            "total_ios": 2000,
+            "iops": 1000,
+            "bw_bytes": 4_096_000,
+            "runtime": 2000,
+            "clat_ns": {"percentile": {"50.000000": 5e5, "99.000000": 2e6}},
+        }
+        job = {"error": 0, "usr_cpu": 5, "sys_cpu": 15, "read": taken, "write": taken} | facts
+        return "fio: connected to NBD server\n" + json.dumps({"jobs": [job]}, indent=2)
+
+    def test_requests_are_counted_and_the_cpu_time_is_shared_out_between_them(self):
+        found = nbd.sample(self.LOAD, self.said(), server_s=0.1)
+
+        assert found.value == 1000
+        assert found.details == pytest.approx(
+            {"p50_ms": 0.5, "p99_ms": 2, "client_cpu_us": 800, "server_cpu_us": 50}
+        )
+
+    def test_bytes_are_counted_where_they_come_in_order(self):
+        found = nbd.sample(nbd.Load("write", 1 << 20, 4), self.said(), server_s=0.1)
+
+        assert found.value == pytest.approx(4.096)
+
+    @pytest.mark.parametrize("facts", [{"error": 5}, {"read": {"total_ios": 0}}])
+    def test_errors_and_silence_are_no_measurement(self, facts):
+        with pytest.raises(BenchFailed, match="fio"):
+            nbd.sample(self.LOAD, self.said(**facts), server_s=0)
+
+
+class TestWritten:
+    """Sixteen sectors in four pieces, of which two were written as a whole."""
+
+    CHECKED = 8 * content.SECTOR
+
+    @pytest.fixture
+    def source(self, tmp_path):
+        return content.stamped(tmp_path / "noise", 2 * self.CHECKED).read_bytes()
+
+    @pytest.fixture
+    def stored(self, source):
+        """What fio wrote to the two pieces, and one sector behind them."""
+        written = self.CHECKED + content.SECTOR
+        sectors = (nbd.pattern(at, content.SECTOR) for at in range(0, written, content.SECTOR))
+        return bytearray(b"".join(sectors) + source[written:])
+
+    def look(self, stored, source, length=content.SECTOR):
+        pieces = content.pieces(len(source), 4 * content.SECTOR)
+        require_written(
+            "it",
+            (bytes(stored[offset : offset + size]) for offset, size in pieces),
+            (source[offset : offset + size] for offset, size in pieces),
+            length=length,
+            checked=self.CHECKED,
+        )
+
+    def test_sectors_of_the_source_and_of_fio_are_right_at_their_places(self, stored, source):
+        self.look(stored, source)
+
+    @pytest.mark.parametrize(
+        ("place", "source_place"),
+        [(0, 0), (4096, 0), (7 * 4096, 7 * 4096), (10 * 4096, 9 * 4096)],
+    )
+    def test_a_sector_that_was_not_written_or_is_elsewhere_is_found(
+        self, stored, source, place, source_place
+    ):
+        stored[place : place + 4096] = source[source_place : source_place + 4096]
+
+        with pytest.raises(BenchFailed, match=f"the sector at {place} "):
+            self.look(stored, source)
+
+    def test_requests_of_other_lengths_count_only_where_they_were_not_the_last(
+        self, stored, source
+    ):
+        with pytest.raises(BenchFailed, match="the sector at 4096 "):
+            self.look(stored, source, content.MIB)
 
 
 class TestRows:
