@@ -311,8 +311,16 @@ class TestFaults:
 
 
 class TestServe:
-    def test_every_setting_has_an_option_that_is_heard(self, make_server, tmp_path: Path):
+    def test_every_setting_has_an_option_that_is_heard(
+        self, make_server, tmp_path: Path, certificate: Path
+    ):
         values = {
+            "nbd-socket": str(tmp_path / "nbd"),
+            "nbd": "127.0.0.1:0",
+            "nbd-certificate": str(certificate),
+            "nbd-key": str(certificate),
+            "nbd-name": "localhost",
+            "nbd-workers": "1",
             "imaging-jobs": "1",
             "transfers-per-user": "3",
             "header-timeout-s": "7.5",
@@ -332,6 +340,7 @@ class TestServe:
 
         assert given == set(settings.options())
         assert (tmp_path / "key").exists()
+        assert (tmp_path / "nbd").is_socket()
         assert server.stop() == 0
 
     @pytest.mark.parametrize(

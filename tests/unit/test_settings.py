@@ -14,6 +14,12 @@ VALUES = {
     "data": [("/flag", Path("/flag")), ("/env", Path("/env")), ("/file", Path("/file"))],
     "http": [("a:1", "a:1"), ("b:2", "b:2"), ("[::1]:3", "[::1]:3")],
     "workers": [("1", 1), ("64", 64), (3, 3)],
+    "nbd_socket": [("/s1", Path("/s1")), ("/s2", Path("/s2")), ("/s3", Path("/s3"))],
+    "nbd": [("a:1", "a:1"), ("b:2", "b:2"), ("[::1]:3", "[::1]:3")],
+    "nbd_certificate": [("/c1", Path("/c1")), ("/c2", Path("/c2")), ("/c3", Path("/c3"))],
+    "nbd_key": [("/p1", Path("/p1")), ("/p2", Path("/p2")), ("/p3", Path("/p3"))],
+    "nbd_name": [("a.example", "a.example"), ("b.example", "b.example"), ("fd00::1", "fd00::1")],
+    "nbd_workers": [("1", 1), ("64", 64), (3, 3)],
     "master_key": [("/k1", Path("/k1")), ("/k2", Path("/k2")), ("/k3", Path("/k3"))],
     "imaging_jobs": [("1", 1), ("64", 64), (3, 3)],
     "transfers_per_user": [("1", 1), ("1024", 1024), (3, 3)],
@@ -25,6 +31,9 @@ VALUES = {
     "quota_bytes": [("4M", 2**22), ("9223372036854775807", 2**63 - 1), ("1k", 2**10)],
     "log_level": [("debug", "debug"), ("warning", "warning"), ("error", "error")],
 }
+
+# What a setting is of no use without.
+PARTNERS = {"nbd_certificate": "nbd_key", "nbd_key": "nbd_certificate"}
 
 NO_NUMBERS = ["", " 5", "5 ", "-5", "+5", "1_0", "0x5", "1e3", "\u0663", "five", "9" * 5000]
 
@@ -65,6 +74,8 @@ class TestPrecedence:
         default = getattr(Settings(), name)
 
         assert getattr(load({}), name) == default
+        if name in PARTNERS:
+            monkeypatch.setenv(variable(PARTNERS[name]), "/partner")
         config = write(f"[serve]\n{name} = {toml(line)}\n")
         assert getattr(load({}, config), name) == read_line
         monkeypatch.setenv(variable(name), env)
@@ -110,6 +121,14 @@ class TestDefaults:
             monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
 
             assert load({}).workers == workers
+            assert load({}).nbd_workers == workers
+
+    def test_claimed_drives_are_offered_in_the_data_folder_and_on_no_address(self):
+        loaded = load({"data": "/srv/bay"})
+
+        assert loaded.nbd_socket_path() == Path("/srv/bay/nbd.sock")
+        assert loaded.nbd_address() is None
+        assert load({"nbd_socket": "/run/bay.sock"}).nbd_socket_path() == Path("/run/bay.sock")
 
     def test_every_setting_says_what_it_is(self):
         for name, (kind, text) in options().items():
@@ -159,6 +178,18 @@ class TestRefusals:
             "workers = [1]",
             "workers = {a = 1}",
             "workers = 2026-01-01",
+            "nbd_workers = 0",
+            "nbd_workers = 65",
+            "nbd_workers = true",
+            'nbd = ""',
+            'nbd = "10809"',
+            'nbd = "localhost:65536"',
+            "nbd = 10809",
+            'nbd_socket = ""',
+            "nbd_name = 5",
+            'nbd_name = ""',
+            'nbd_certificate = "/c.pem"',
+            'nbd_certificate = ""',
             "imaging_jobs = 0",
             "imaging_jobs = 65",
             "transfers_per_user = 0",
@@ -291,6 +322,15 @@ class TestStores:
 )
 def test_an_address_is_a_host_and_a_port(http, address):
     assert load({"http": http}).listen_address() == address
+    assert load({"nbd": http}).nbd_address() == address
+
+
+@pytest.mark.parametrize("name", PARTNERS)
+def test_a_certificate_and_its_key_go_together(name):
+    with pytest.raises(SetupFailed, match="nbd_certificate and nbd_key go together"):
+        load({name: "/a.pem"})
+
+    assert load({name: "/a.pem", PARTNERS[name]: "/a.pem"}).nbd_key == Path("/a.pem")
 
 
 def test_a_variable_is_the_settings_name_in_capitals():
