@@ -92,12 +92,15 @@ def test_every_dependency_has_its_reason():
 
 def _samples() -> list[str]:
     """Return what the pages for people show of the command line, in blocks and in sentences."""
+    names = ("operating.md", "security.md", "http-api.md", "glossary.md", "ARCHITECTURE.md")
     found = []
-    for name in ("operating.md", "security.md", "http-api.md", "glossary.md", "ARCHITECTURE.md"):
-        for block in fences(page(name)):
+    for text in (README.read_text(), *map(page, names)):
+        for block in fences(text):
             # Behind two blanks stands what it does.
             found += [line.split("   ")[0] for line in block.splitlines()]
-        found += codes(prose(page(name)))
+            # What a shell puts in place of $(...).
+            found += re.findall(r"\$\((drivebay [^)]*)\)", block)
+        found += codes(prose(text))
     return sorted({line for line in found if re.match(r"drivebay [a-z]", line)})
 
 

@@ -124,6 +124,8 @@ def test_every_status_and_word_is_described_as_documented():
     assert {(status, str(word)) for status, word in STATUS.values()} <= described
 
 
+SERVER = "5b4c2f6e-3f0a-4c0e-9b53-0f8c8a0f7a11"
+
 READING = [path for path, item in DOCUMENT["paths"].items() if "post" in item and "get" in item]
 
 
@@ -148,10 +150,14 @@ def failed(caller, drive) -> str:
 def names(caller, drive, lost, failed) -> dict[str, str]:
     """What the paths below are filled with; `drive` and `gzip` are the test's own."""
     packed = caller.create("size 64k\nencryption:cipher none")
+    held = caller.create("size 64k")
+    assert caller.ask("POST", f"/drives/{held}/claim/{SERVER}").status == 200
     caller.write(packed, gzip.compress(b"content"))
     return {
         "drive": caller.create("size 64k\nname a b\ntags x y\nuser:n m\nclaim:type shared\ntier t"),
         "gzip": packed,
+        "held": held,
+        "server": SERVER,
         "kept": drive,
         "lost": lost,
         "failed": failed,
@@ -198,6 +204,19 @@ CHANGING = [
     ("/drives/{failed}/clone", "", 409),
     ("/drives/{drive}/clone/zip", "", 400),
     ("/drives/{nowhere}/clone/gzip", "", 404),
+    ("/drives/{drive}/claim/{server}", "", 200),
+    ("/drives/{drive}/claim/{server}", "claim:access read", 200),
+    ("/drives/{drive}/claim/{server}", "claim:access all", 400),
+    ("/drives/{drive}/claim/me", "", 400),
+    ("/drives/{held}/claim/{server}", "", 200),
+    ("/drives/{held}/claim/{nowhere}", "", 409),
+    ("/drives/{failed}/claim/{server}", "", 500),
+    ("/drives/{nowhere}/claim/{server}", "", 404),
+    ("/drives/{held}/release/{server}", "", 204),
+    ("/drives/{held}/release/{nowhere}", "", 404),
+    ("/drives/{drive}/release/me", "", 400),
+    ("/drives/{held}/write", "x", 409),
+    ("/drives/{held}/destroy", "", 409),
     ("/drives/{drive}/write", "x", 204),
     ("/drives/{drive}/write/1k", "x", 204),
     ("/drives/{drive}/write/1E", "x", 400),
