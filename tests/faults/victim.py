@@ -25,7 +25,7 @@ copy.PIECE = 256 * 1024
 RESTART_WITHIN_S = 28.0
 """A guard against waiting for somebody who is dead; SQLite alone would wait for 30 s."""
 
-_IN_FOLDER = {"lock", "catalog.sqlite", "catalog.sqlite-journal"}
+_IN_FOLDER = {"lock", "catalog.sqlite", "catalog.sqlite-journal", "nbd.sock"}
 
 
 class Victim(Server):
