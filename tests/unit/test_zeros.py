@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drivebay.storage.volume import Extent
-from drivebay.storage.zeros import SECTOR, runs
+from drivebay.storage.zeros import SECTOR, has_any, runs
 
 offsets = st.builds(
     lambda sector, beside: max(0, sector * SECTOR + beside),
@@ -46,3 +46,18 @@ def test_one_byte_in_zeros_makes_data_of_its_sector_alone(offset, before, after)
     data = bytes(before) + b"x" + bytes(after)
 
     assert list(runs(offset, memoryview(data))) == naive(offset, data)
+
+
+@given(offsets, contents)
+def test_what_may_have_no_hole_has_none(offset, data):
+    if not has_any(offset, memoryview(data)):
+        assert all(extent.is_data for extent in naive(offset, data))
+
+
+@given(offsets, st.integers(1, 3 * SECTOR))
+def test_a_hole_is_never_overlooked(offset, length):
+    data = memoryview(bytes(length))
+
+    has_hole = any(not extent.is_data for extent in naive(offset, data))
+
+    assert has_any(offset, data) == has_hole

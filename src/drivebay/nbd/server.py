@@ -26,6 +26,10 @@ TICKETLESS_MAX = 64
 WATCH_EVERY_S = 0.02
 """How soon a connection whose claim has ended is closed."""
 
+# How long a process that has connections stands back for each, when another one comes.
+_BEHIND_S = 0.0002
+_BEHIND_MAX = 16
+
 # Threads that wait for disks, of all connections together.
 _DEFERRALS = 32
 
@@ -72,9 +76,17 @@ class Server:
             ready = [fd for fd, _ in poll.poll()]
             if lifeline_fd in ready or stop_read in ready:
                 break
+            self._let_idler_first()
             for fd in ready:
                 self._accept(listeners[fd])
         self._finish(stop_timeout_s)
+
+    def _let_idler_first(self) -> None:
+        """Give processes with fewer connections the time to take the one that has come.
+
+        All processes are woken by it, and one process runs Python on one core only.
+        """
+        time.sleep(min(len(self._connections), _BEHIND_MAX) * _BEHIND_S)
 
     def _accept(self, listener: socket.socket) -> None:
         try:

@@ -50,7 +50,24 @@ _SEND = 256 * KIB + 64 * 1024
 # Decrypted and sent at a time, so that the cipher's output is still in the core's cache.
 _DECODE = 256 * KIB
 
+# Plain numbers and names: an enumeration's members and attributes cost a look-up each time.  READ is
+# 0 and WRITE is 1.
 _READ, _WRITE = int(Command.READ), int(Command.WRITE)
+_HEAD = REQUEST.size
+_unpack = REQUEST.unpack_from
+
+# More than the header of a small read's reply takes.
+_OVERHEAD = 64
+
+
+class _Small(NamedTuple):
+    """A small read or write: where its data is, if it has any, in the buffer that it came in."""
+
+    command: int
+    cookie: int
+    offset: int
+    length: int
+    at: int
 
 
 Work = Callable[["Session", Export, "Request", int], None]
@@ -126,46 +143,48 @@ class Session:
 
     def _round(self) -> bool:
         """Carry out what has arrived whole, or receive more; False when the client is done."""
+        if self._end - self._at < _HEAD:
+            return self._receive()
+        run = self._gather()
+        if run:
+            (self._write_run if run[0].command else self._read_run)(run)
+            return True
+        _, flags, command, cookie, offset, length = _unpack(self._in, self._at)
+        if command == _WRITE and length <= SMALL_MAX and self._end - self._at < _HEAD + length:
+            return self._receive()
+        self._at += _HEAD
+        return self._single(Request(flags, command, cookie, offset, length))
+
+    def _gather(self) -> list[_Small]:
+        """Take small reads, or small writes, that have arrived whole off the buffer."""
         view, at, end = self._in, self._at, self._end
-        run: list[Request] = []
-        size = 0
-        while end - at >= REQUEST.size:
-            magic, flags, command, cookie, offset, length = REQUEST.unpack_from(view, at)
+        refusal = self._protocol.refusal
+        run: list[_Small] = []
+        room = _SEND
+        while end - at >= _HEAD:
+            magic, flags, command, cookie, offset, length = _unpack(view, at)
             if is_fatal(magic, command, length):
                 raise Lost("what was sent is no request")
-            request = Request(flags, command, cookie, offset, length)
-            is_plain = (
-                flags == 0
-                and 0 < length <= SMALL_MAX
-                and (command == _READ or command == _WRITE)  # noqa: PLR1714 - half the time
-                and self._protocol.refusal(flags, command, offset, length) is None
-            )
-            if not is_plain:
-                if run:
-                    break
-                self._at = at + REQUEST.size
-                return self._single(request)
-            if run and (command != run[0].command or size + length + 64 > _SEND):
+            behind = at + _HEAD + (length if command else 0)
+            room -= length + _OVERHEAD
+            if (
+                flags
+                or command > _WRITE
+                or length > SMALL_MAX
+                or behind > end
+                or room < 0
+                or (run and command != run[0].command)
+                or refusal(flags, command, offset, length) is not None
+            ):
                 break
-            if command == _WRITE:
-                if at + REQUEST.size + length > end:
-                    break
-                at += length
-            run.append(request)
-            size += length + 64
-            at += REQUEST.size
-        if not run:
-            return self._receive(end)
-        start, self._at = self._at, at
-        if run[0].command == _READ:
-            self._read_run(run)
-        else:
-            self._write_run(run, start)
-        return True
+            run.append(_Small(command, cookie, offset, length, at + _HEAD))
+            at = behind
+        self._at = at
+        return run
 
-    def _receive(self, end: int) -> bool:
+    def _receive(self) -> bool:
         """Receive what comes next behind what is there."""
-        start = self._at
+        start, end = self._at, self._end
         if start == end:
             self._at = self._end = start = end = 0
         elif len(self._in) - start < REQUEST.size + SMALL_MAX:
@@ -185,53 +204,45 @@ class Session:
                 if not is_idle:
                     raise Lost("a request was begun and not finished") from None
 
-    def _read_run(self, run: Sequence[Request]) -> None:
+    def _read_run(self, run: Sequence[_Small]) -> None:
         out, at = self._out, 0
         header = self._protocol.data_header
-        low = min(request.offset for request in run)
-        high = max(request.offset + request.length for request in run)
-        later: list[Request] = []
-        length = 0
+        pieces, replies = [], []
+        for _, cookie, offset, length, _ in run:
+            head = header(cookie, offset, length)
+            start, at = at, at + len(head)
+            out[start:at] = head
+            pieces.append((offset, out[at : at + length]))
+            at += length
+            replies.append((start, at))
         try:
-            with self._export.reading(low, high - low) as volume:
-                for request in run:
-                    head = header(request.cookie, request.offset, request.length, last=True)
-                    place = at + len(head)
-                    piece = out[place : place + request.length]
-                    if volume.pread_now(request.offset, piece):
-                        out[at:place] = head
-                        at = place + request.length
-                        length += request.length
-                    else:
-                        later.append(request)
+            missing = self._export.read_now(pieces)
         except DrivebayError as failure:
-            self._fail(run, failure)
+            self._fail([one.cookie for one in run], failure)
             return
-        if at:
-            self._export.count_reads(length, len(run) - len(later))
+        if not missing:
+            self._export.count_reads(sum(one.length for one in run), len(run))
             self._send(out[:at])
-        for request in later:
-            self._defer(request, _read_slowly)
+            return
+        for index, (one, (start, end)) in enumerate(zip(run, replies, strict=True)):
+            if index in missing:
+                self._defer(Request(0, _READ, one.cookie, one.offset, one.length), _read_slowly)
+            else:
+                self._export.count_reads(one.length, 1)
+                self._send(out[start:end])
 
-    def _write_run(self, run: Sequence[Request], at: int) -> None:
-        low = min(request.offset for request in run)
-        high = max(request.offset + request.length for request in run)
-        length = 0
-        replies = []
+    def _write_run(self, run: Sequence[_Small]) -> None:
+        view = self._in
         try:
-            with self._export.writing(low, high - low) as volume:
-                for request in run:
-                    at += REQUEST.size
-                    volume.pwrite(request.offset, self._in[at : at + request.length])
-                    at += request.length
-                    length += request.length
-                    replies.append(self._protocol.done(request.cookie))
-            self._export.count_writes(length, len(run))
+            self._export.write(
+                [(offset, view[at : at + length]) for _, _, offset, length, at in run]
+            )
         except DrivebayError as failure:
             # Which of them are in place is not known, and none was answered.
-            self._fail(run, failure)
+            self._fail([one.cookie for one in run], failure)
             return
-        self._send(b"".join(replies))
+        done = self._protocol.done
+        self._send(b"".join([done(one.cookie) for one in run]))
 
     def _single(self, request: Request) -> bool:
         """Carry out a request that is long, has flags or is neither a read nor a write."""
@@ -329,7 +340,7 @@ class Session:
         if refusal is not None:
             self._send(self._protocol.failed(request.cookie, *refusal))
         elif failure is not None:
-            self._fail([request], failure)
+            self._fail([request.cookie], failure)
         elif request.flags & FLAG_FUA:
             self._defer(request, _finish_write)
         else:
@@ -360,7 +371,7 @@ class Session:
                     only_one=bool(request.flags & FLAG_REQ_ONE),
                 )
         except DrivebayError as failure:
-            self._fail([request], failure)
+            self._fail([request.cookie], failure)
             return
         self._send(reply)
 
@@ -404,7 +415,7 @@ class Session:
     def _fail_from(self, request: Request, done: int, failure: DrivebayError) -> None:
         """Answer a failure, before which *done* bytes of data were sent."""
         self.require_answerable(done, failure)
-        self._fail([request], failure)
+        self._fail([request.cookie], failure)
 
     def require_answerable(self, done: int, failure: DrivebayError) -> None:
         """End the connection if a reply that has begun cannot say that the rest failed."""
@@ -412,13 +423,13 @@ class Session:
             # The header has promised all of them.
             raise Lost(f"{failure}; and a read was answered in part")
 
-    def _fail(self, run: Sequence[Request], failure: DrivebayError) -> None:
-        """Answer all of *run* with *failure*; one that ends the session is raised again."""
+    def _fail(self, cookies: Sequence[int], failure: DrivebayError) -> None:
+        """Answer all of *cookies* with *failure*; one that ends the session is raised again."""
         number = _number(failure)
         if number == Errno.EIO:
             _log.error("drive %s: %s", self._export.drive, failure)
         failed = self._protocol.failed
-        self._send(b"".join(failed(request.cookie, number, str(failure)) for request in run))
+        self._send(b"".join(failed(cookie, number, str(failure)) for cookie in cookies))
         if isinstance(failure, ClaimEnded):
             raise failure
 

@@ -9,7 +9,6 @@ import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import add
 from pathlib import Path
 from threading import Lock
 
@@ -79,7 +78,7 @@ class Counters:
     def _add(self, drive_id: int, more: tuple[int, int, int, int]) -> None:
         with self._lock:
             now = self._records.get(drive_id) or _record_at(self._fd, drive_id)
-            after = tuple(map(add, now, more))
+            after = (now[0] + more[0], now[1] + more[1], now[2] + more[2], now[3] + more[3])
             place = drive_id * _RECORD.size
             try:
                 written = os.pwrite(self._fd, _RECORD.pack(*after), place)

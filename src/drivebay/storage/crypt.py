@@ -192,11 +192,13 @@ class CryptVolume:
         buffer[:] = whole[offset - start : offset - start + len(buffer)]
 
     def pread_now(self, offset: int, buffer: memoryview) -> bool:
-        decode = self.fetch_now(offset, buffer)
-        if decode is None:
-            return False
-        decode(0, len(buffer))
-        return True
+        start, end = self._widened(offset, len(buffer))
+        if start == offset and end == offset + len(buffer):
+            if not self._inner.pread_now(start, buffer):
+                return False
+            self._cipher.decrypt(start // SECTOR, buffer)
+            return True
+        return self.fetch_now(offset, buffer) is not None  # At the edges it is decoded at once.
 
     def fetch_now(self, offset: int, buffer: memoryview) -> Decode | None:
         start, end = self._widened(offset, len(buffer))
@@ -218,8 +220,12 @@ class CryptVolume:
         return decode
 
     def pwrite(self, offset: int, data: memoryview) -> None:
-        self._widened(offset, len(data))
+        widened = self._widened(offset, len(data))
         end = offset + len(data)
+        if widened == (offset, end) and len(data) <= _PIECE and not data.readonly:
+            self._cipher.encrypt(offset // SECTOR, data)
+            self._inner.pwrite(offset, data)
+            return
         # The edges first: they are copies, while the middle is encrypted where it is.
         first, last = min(round_up(offset, SECTOR), end), end // SECTOR * SECTOR
         if offset < first:

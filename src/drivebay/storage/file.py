@@ -100,12 +100,10 @@ class FileVolume:
             raise _failure(error, "read", self._store, offset + done) from error
 
     def pread_now(self, offset: int, buffer: memoryview) -> bool:
-        if self._is_memory:
-            self.pread(offset, buffer)
-            return True
         self._require_inside(offset, len(buffer))
+        flags = 0 if self._is_memory else os.RWF_NOWAIT
         try:
-            return os.preadv(self._fd, [buffer], offset, os.RWF_NOWAIT) == len(buffer)
+            return os.preadv(self._fd, (buffer,), offset, flags) == len(buffer)
         except OSError as error:
             if error.errno in _NOT_NOW:
                 return False
@@ -116,6 +114,9 @@ class FileVolume:
 
     def pwrite(self, offset: int, data: memoryview) -> None:
         self._require_inside(offset, len(data))
+        if not zeros.has_any(offset, data):
+            self._write(offset, data)
+            return
         for run in zeros.runs(offset, data):
             if run.is_data:
                 self._write(run.offset, data[run.offset - offset : run.end - offset])
@@ -221,9 +222,13 @@ class FileVolume:
 
     def _write(self, offset: int, data: memoryview) -> None:
         done = 0
-        with _failing("write", self._store, offset):
+        try:
             while done < len(data):
-                done += os.pwrite(self._fd, data[done:], offset + done)
+                done += os.pwrite(self._fd, data[done:] if done else data, offset + done)
+        except OSError as error:
+            raise _failure(error, "write", self._store, offset) from error
+        except OverflowError as error:
+            raise _too_large(self._store) from error
         if len(data) >= _WRITEBACK_MIN and not self._is_memory:
             self._begin_writeback(offset, len(data))
 

@@ -11,6 +11,17 @@ SECTOR = 4096
 _ZEROS = bytes(SECTOR)
 
 
+def has_any(offset: int, data: memoryview) -> bool:
+    """Whether `runs` may find a hole: a whole sector begins with zero."""
+    first = -offset % SECTOR
+    if len(data) - first < SECTOR:
+        return False
+    if len(data) == SECTOR:
+        return data[0] == 0
+    last = first + (len(data) - first) // SECTOR * SECTOR
+    return 0 in bytes(data[first:last:SECTOR])
+
+
 def runs(offset: int, data: memoryview) -> Iterator[Extent]:
     """Yield *data*, which stands at *offset* of a volume, as extents in order.
 
