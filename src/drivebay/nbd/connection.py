@@ -4,13 +4,13 @@ import logging
 import socket
 import ssl
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from drivebay.errors import ClaimEnded, DrivebayError
 from drivebay.model import Claim
 from drivebay.nbd import protocol
+from drivebay.nbd.aside import Disks
 from drivebay.nbd.protocol import Ask, Begin, End, Event, Handshake, Reply, StartTls, Tls
 from drivebay.nbd.session import Lost, Session
 from drivebay.service import exports
@@ -32,7 +32,7 @@ class Surroundings:
 
     ctx: Context
     serving: Serving
-    deferrals: ThreadPoolExecutor
+    disks: Disks
     tls: ssl.SSLContext | None
     handshake_timeout_s: float
     stall_timeout_s: float
@@ -172,7 +172,7 @@ class Connection:
         transmission = protocol.Transmission(
             begin.export, structured=begin.structured, allocation=begin.allocation
         )
-        session = Session(self._socket, export, transmission, self._around.deferrals, end=self.end)
+        session = Session(self._socket, export, transmission, self._around.disks, end=self.end)
         _log.info("drive %s, server %s: connected", claim.drive, claim.server)
         reason = session.run(begin.rest)
         _log.info("drive %s, server %s: %s", claim.drive, claim.server, reason)

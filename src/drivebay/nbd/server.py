@@ -7,9 +7,9 @@ import signal
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 from drivebay.errors import DrivebayError
+from drivebay.nbd.aside import Disks
 from drivebay.nbd.connection import Connection, Surroundings
 from drivebay.nbd.listening import Listening
 from drivebay.service.context import Context
@@ -30,9 +30,6 @@ WATCH_EVERY_S = 0.02
 _BEHIND_S = 0.0002
 _BEHIND_MAX = 16
 
-# Threads that wait for disks, of all connections together.
-_DEFERRALS = 32
-
 
 class Server:
     """Serves claimed drives until it is told to end."""
@@ -52,7 +49,7 @@ class Server:
         self._around = Surroundings(
             ctx,
             serving,
-            ThreadPoolExecutor(_DEFERRALS, thread_name_prefix="nbd-disk"),
+            Disks(),
             listening.tls,
             handshake_timeout_s,
             stall_timeout_s,
@@ -163,4 +160,4 @@ class Server:
             self._changed.wait_for(lambda: not self._connections, stop_timeout_s)
             for connection in self._connections:
                 connection.end()
-        self._around.deferrals.shutdown(wait=False, cancel_futures=True)
+        self._around.disks.close()

@@ -3,16 +3,16 @@
 Small requests that have arrived together are carried out together: one lock, one look at the
 catalog, one addition to the counters and one send for all of them, in the thread that received
 them.  What waits for a disk (a read that is not in the page cache, a flush, a range to zero) is
-carried out by other threads meanwhile, and answered out of order, as the protocol allows.
+carried out aside meanwhile, and answered out of order, as the protocol allows.
 """
 
 import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from threading import BoundedSemaphore, RLock
+from contextlib import nullcontext
+from functools import partial
+from threading import RLock
 from typing import NamedTuple
 
 from drivebay.errors import (
@@ -20,6 +20,7 @@ from drivebay.errors import (
     DrivebayError,
     OutOfSpace,
 )
+from drivebay.nbd.aside import Aside, Disks, Parts
 from drivebay.nbd.protocol import (
     FLAG_FUA,
     FLAG_REQ_ONE,
@@ -30,7 +31,7 @@ from drivebay.nbd.protocol import (
     is_fatal,
 )
 from drivebay.service.exports import Export
-from drivebay.storage.volume import Decode
+from drivebay.storage.volume import Decode, decoded
 from drivebay.units import KIB, MIB
 
 _log = logging.getLogger("drivebay.nbd")
@@ -40,9 +41,6 @@ PIECE = 4 * MIB
 
 SMALL_MAX = 64 * KIB
 """The longest request that is carried out together with others."""
-
-DEFERRED_MAX = 16
-"""How many requests of one connection may wait for a disk at once."""
 
 _RECEIVE = 256 * KIB
 _SEND = 256 * KIB + 64 * 1024
@@ -70,10 +68,6 @@ class _Small(NamedTuple):
     at: int
 
 
-Work = Callable[["Session", Export, "Request", int], None]
-"""Carries a request out, from a byte of it on, with an export of its own."""
-
-
 class Request(NamedTuple):
     """A request as it was sent."""
 
@@ -96,22 +90,21 @@ class Session:
         connection: socket.socket,
         export: Export,
         transmission: Transmission,
-        deferrals: ThreadPoolExecutor,
+        disks: Disks,
         *,
         end: Callable[[], None],
     ) -> None:
-        """Serve *export* on *connection*, whose timeouts are set; wait for disks in *deferrals*.
+        """Serve *export* on *connection*, whose timeouts are set; *disks* wait for disks.
 
         *end* closes the connection, from any thread.
         """
         self._socket = connection
         self._export = export
         self._protocol = transmission
-        self._end_connection = end
+        self._aside: Aside | None = None
         # One TLS connection is not for use by two threads at once.
-        self._deferrals = None if isinstance(connection, ssl.SSLSocket) else deferrals
-        self._in_flight = BoundedSemaphore(DEFERRED_MAX)
-        self._spare: list[Export] = []
+        if not isinstance(connection, ssl.SSLSocket):
+            self._aside = Aside(disks, export, send=self._send_parts, end=end)
         self._sending = RLock()
         self._in = memoryview(bytearray(_RECEIVE))
         self._at = self._end = 0
@@ -132,14 +125,8 @@ class Session:
         except (Lost, OSError) as error:
             return f"connection lost: {error}"
         finally:
-            self._settle()
-
-    def _settle(self) -> None:
-        """Wait for what is deferred, and close what was opened for it."""
-        for _ in range(DEFERRED_MAX):
-            self._in_flight.acquire()
-        for export in self._spare:
-            export.close()
+            if self._aside is not None:
+                self._aside.settle()
 
     def _round(self) -> bool:
         """Carry out what has arrived whole, or receive more; False when the client is done."""
@@ -226,7 +213,8 @@ class Session:
             return
         for index, (one, (start, end)) in enumerate(zip(run, replies, strict=True)):
             if index in missing:
-                self._defer(Request(0, _READ, one.cookie, one.offset, one.length), _read_slowly)
+                request = Request(0, _READ, one.cookie, one.offset, one.length)
+                self._carry_out(request, self._read_whole)
             else:
                 self._export.count_reads(one.length, 1)
                 self._send(out[start:end])
@@ -261,41 +249,45 @@ class Session:
         elif request.command == Command.BLOCK_STATUS:
             self._block_status(request)
         elif request.command == Command.FLUSH:
-            self._defer(request, _flush)
+            self._carry_out(request, self._flush)
         else:
-            self._defer(request, _zero)
+            self._carry_out(request, self._zero)
         return True
 
     def _read(self, request: Request) -> None:
         buffer = self._piece_buffer()
-        with self._reply(request):
-            done = 0
-            while done < request.length:
+        is_long = request.length > PIECE
+        # A reply without chunks is one piece, whatever it is sent in.
+        is_one = is_long and not self._protocol.structured
+        with self._sending if is_one else nullcontext():
+            for done in range(0, request.length, PIECE):
                 piece = buffer[: min(PIECE, request.length - done)]
                 try:
-                    with self._export.reading(request.offset + done, len(piece)) as volume:
-                        decode = volume.fetch_now(request.offset + done, piece)
+                    decode = self._fetched(request.offset + done, piece, may_wait=is_long)
                 except DrivebayError as failure:
-                    self._fail_from(request, done, failure)
+                    if done and not self._protocol.structured:
+                        # The header has promised all of them.
+                        raise Lost(f"{failure}; and a read was answered in part") from failure
+                    self._fail([request.cookie], failure)
                     return
                 if decode is None:
-                    self._defer(request, _read_slowly, done)
+                    self._carry_out(request, self._read_whole, is_large=True)
                     return
-                self.send_data(self._export, request, done, piece, decode)
-                done += len(piece)
+                self._send_piece(request, done, piece, decode)
 
-    def _reply(self, request: Request) -> AbstractContextManager[object]:
-        """Let nothing else be sent within a reply that is sent in pieces, where it has no chunks."""
-        is_one = self._protocol.structured or request.length <= PIECE
-        return nullcontext() if is_one else self._sending
+    def _fetched(self, offset: int, piece: memoryview, *, may_wait: bool) -> Decode | None:
+        with self._export.reading(offset, len(piece)) as volume:
+            decode = volume.fetch_now(offset, piece)
+            if decode is None and may_wait:
+                volume.pread(offset, piece)
+                decode = decoded
+        return decode
 
-    def send_data(
-        self, export: Export, request: Request, done: int, piece: memoryview, decode: Decode
-    ) -> None:
+    def _send_piece(self, request: Request, done: int, piece: memoryview, decode: Decode) -> None:
         """Decode and send a piece of a read's data, and count the request with its last one."""
         is_last = done + len(piece) == request.length
         if is_last:
-            export.count_reads(request.length, 1)
+            self._export.count_reads(request.length, 1)
         head = b""
         if self._protocol.structured or not done:
             # A simple reply has one header, for all of its pieces.
@@ -307,20 +299,7 @@ class Session:
             for start in range(0, len(piece), _DECODE):
                 end = min(start + _DECODE, len(piece))
                 decode(start, end)
-                if start == 0:
-                    self._send_both(head, piece[:end])
-                else:
-                    self._socket.sendall(piece[start:end])
-
-    def _send_both(self, head: bytes, data: memoryview) -> None:
-        if isinstance(self._socket, ssl.SSLSocket):
-            self._socket.sendall(head + data)
-            return
-        sent = self._socket.sendmsg([head, data])
-        if sent < len(head):
-            self._socket.sendall(head[sent:])
-            sent = len(head)
-        self._socket.sendall(data[sent - len(head) :])
+                self._send_parts([head, piece[start:end]] if start == 0 else [piece[start:end]])
 
     def _write(self, request: Request, refusal: tuple[int, str] | None) -> None:
         """Take a write's data in, piece by piece, and write each; a refused one's is dropped."""
@@ -342,7 +321,7 @@ class Session:
         elif failure is not None:
             self._fail([request.cookie], failure)
         elif request.flags & FLAG_FUA:
-            self._defer(request, _finish_write)
+            self._carry_out(request, self._finish_write)
         else:
             self._export.count_writes(request.length, 1)
             self._send(self._protocol.done(request.cookie))
@@ -375,71 +354,78 @@ class Session:
             return
         self._send(reply)
 
-    def _defer(self, request: Request, work: Work, done: int = 0) -> None:
-        """Let another thread do *work*, from byte *done* of the request on."""
-        if self._deferrals is None or (done and not self._protocol.structured):
-            self._do(work, self._export, request, done)
-            return
-        self._in_flight.acquire()
-        try:
-            self._deferrals.submit(self._do_aside, work, request, done)
-        except BaseException:
-            self._in_flight.release()
-            raise
+    def _carry_out(
+        self,
+        request: Request,
+        how: Callable[[Request, Export], Parts],
+        *,
+        is_large: bool = False,
+    ) -> None:
+        """Do what waits for a disk aside, or here where that cannot be."""
+        work = partial(self._reply_of, how, request)
+        if self._aside is None or not self._aside.take(work, is_large=is_large):
+            self._send_parts(work(self._export))
 
-    def _do(self, work: Work, export: Export, request: Request, done: int) -> None:
+    def _reply_of(
+        self, how: Callable[[Request, Export], Parts], request: Request, export: Export
+    ) -> Parts:
         try:
-            with self._reply(request):
-                work(self, export, request, done)
+            return how(request, export)
         except DrivebayError as failure:
-            self._fail_from(request, done, failure)
+            return [self._failure([request.cookie], failure)]
 
-    def _do_aside(self, work: Work, request: Request, done: int) -> None:
-        try:
-            try:
-                export = self._spare.pop()
-            except IndexError:
-                export = self._export.another()
-            try:
-                self._do(work, export, request, done)
-            finally:
-                self._spare.append(export)
-        except (DrivebayError, OSError, Lost):
-            self._end_connection()
-        except Exception:  # noqa: BLE001 - the thread's edge: the client is told by the end
-            _log.exception("drive %s: unexpected failure", self._export.drive)
-            self._end_connection()
-        finally:
-            self._in_flight.release()
+    def _read_whole(self, request: Request, export: Export) -> Parts:
+        data = memoryview(bytearray(request.length))
+        with export.reading(request.offset, request.length) as volume:
+            volume.pread(request.offset, data)
+        export.count_reads(request.length, 1)
+        return [self._protocol.data_header(request.cookie, request.offset, request.length), data]
 
-    def _fail_from(self, request: Request, done: int, failure: DrivebayError) -> None:
-        """Answer a failure, before which *done* bytes of data were sent."""
-        self.require_answerable(done, failure)
-        self._fail([request.cookie], failure)
+    def _flush(self, request: Request, export: Export) -> Parts:
+        export.flush()
+        return [self._protocol.done(request.cookie)]
 
-    def require_answerable(self, done: int, failure: DrivebayError) -> None:
-        """End the connection if a reply that has begun cannot say that the rest failed."""
-        if done and not self._protocol.structured:
-            # The header has promised all of them.
-            raise Lost(f"{failure}; and a read was answered in part")
+    def _finish_write(self, request: Request, export: Export) -> Parts:
+        export.flush()
+        export.count_writes(request.length, 1)
+        return [self._protocol.done(request.cookie)]
+
+    def _zero(self, request: Request, export: Export) -> Parts:
+        with export.writing(request.offset, request.length) as volume:
+            volume.zero(request.offset, request.length)
+        if request.flags & FLAG_FUA:
+            export.flush()
+        if request.command == Command.WRITE_ZEROES:
+            export.count_writes(request.length, 1)
+        return [self._protocol.done(request.cookie)]
 
     def _fail(self, cookies: Sequence[int], failure: DrivebayError) -> None:
         """Answer all of *cookies* with *failure*; one that ends the session is raised again."""
+        self._send(self._failure(cookies, failure))
+        if isinstance(failure, ClaimEnded):
+            raise failure
+
+    def _failure(self, cookies: Sequence[int], failure: DrivebayError) -> bytes:
         number = _number(failure)
         if number == Errno.EIO:
             _log.error("drive %s: %s", self._export.drive, failure)
         failed = self._protocol.failed
-        self._send(b"".join(failed(cookie, number, str(failure)) for cookie in cookies))
-        if isinstance(failure, ClaimEnded):
-            raise failure
-
-    def answer(self, request: Request) -> None:
-        """Say that the request is done."""
-        self._send(self._protocol.done(request.cookie))
+        return b"".join([failed(cookie, number, str(failure)) for cookie in cookies])
 
     def _send(self, data: bytes | memoryview) -> None:
         with self._sending:
             self._socket.sendall(data)
+
+    def _send_parts(self, parts: Parts) -> None:
+        with self._sending:
+            if isinstance(self._socket, ssl.SSLSocket):
+                self._socket.sendall(b"".join(parts))
+                return
+            sent = self._socket.sendmsg(parts)
+            for part in parts:
+                if sent < len(part):
+                    self._socket.sendall(part[sent:])
+                sent = max(0, sent - len(part))
 
     def _piece_buffer(self) -> memoryview:
         # A page of it is taken from the machine only when it is first written to.
@@ -454,38 +440,3 @@ def _number(failure: DrivebayError) -> int:
     if isinstance(failure, ClaimEnded):
         return Errno.ESHUTDOWN
     return Errno.EIO
-
-
-def _read_slowly(session: Session, export: Export, request: Request, done: int) -> None:
-    """Read what may not be in the page cache."""
-    while done < request.length:
-        piece = memoryview(bytearray(min(PIECE, request.length - done)))
-        try:
-            with export.reading(request.offset + done, len(piece)) as volume:
-                volume.pread(request.offset + done, piece)
-        except DrivebayError as failure:
-            session.require_answerable(done, failure)
-            raise
-        session.send_data(export, request, done, piece, lambda *_: None)
-        done += len(piece)
-
-
-def _flush(session: Session, export: Export, request: Request, _: int) -> None:
-    export.flush()
-    session.answer(request)
-
-
-def _finish_write(session: Session, export: Export, request: Request, _: int) -> None:
-    export.flush()
-    export.count_writes(request.length, 1)
-    session.answer(request)
-
-
-def _zero(session: Session, export: Export, request: Request, _: int) -> None:
-    with export.writing(request.offset, request.length) as volume:
-        volume.zero(request.offset, request.length)
-    if request.flags & FLAG_FUA:
-        export.flush()
-    if request.command == Command.WRITE_ZEROES:
-        export.count_writes(request.length, 1)
-    session.answer(request)
