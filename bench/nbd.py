@@ -99,6 +99,7 @@ class Export:
             *("fio", "--name=nbd", "--thread", "--ioengine=nbd", f"--uri={self.uri}"),
             *(f"--rw={load.mode}", f"--bs={load.length}", f"--iodepth={load.depth}"),
             *(f"--numjobs={load.connections}", "--group_reporting", "--output-format=json"),
+            "--verify_state_save=0",
             *words,
         ).stdout
 
