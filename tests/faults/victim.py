@@ -25,7 +25,8 @@ copy.PIECE = 256 * 1024
 RESTART_WITHIN_S = 28.0
 """A guard against waiting for somebody who is dead; SQLite alone would wait for 30 s."""
 
-_IN_FOLDER = {"lock", "catalog.sqlite", "catalog.sqlite-journal", "nbd.sock"}
+_FILES = {"lock", "catalog.sqlite", "catalog.sqlite-journal", "nbd.sock"}
+_FOLDERS = {"counters", "sessions", "stores"}
 
 
 class Victim(Server):
@@ -89,4 +90,5 @@ class Victim(Server):
         found = {file.name: file.stat().st_size for file in store.glob("[!.]*")}
         assert found == expected, "catalog and volumes differ"
         assert [file.name for file in store.glob(".*")] == [".drivebay-store"]
-        assert {file.name for file in self.data.iterdir()} <= _IN_FOLDER | {"counters", "stores"}
+        strange = {file.name for file in self.data.iterdir()} - _FILES - _FOLDERS
+        assert not strange, f"{strange} is left over"
