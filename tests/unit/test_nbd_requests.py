@@ -474,6 +474,12 @@ class TestBlockStatus:
         assert pairs == [(1, 0), (1, 3)] * (EXTENTS_MAX // 2)
         assert next(taken) == EXTENTS_MAX + 1
 
+    def test_what_lies_behind_the_request_is_not_looked_at(self, status):
+        extents = iter([(10, True), (10, False), (10, True)])
+
+        assert parsed(status(COOKIE, extents, length=20)) == [(10, 0), (10, 3)]
+        assert next(extents) == (10, True)
+
     def test_some_byte_must_be_described(self, status):
         with pytest.raises(AssertionError):
             status(COOKIE, [])
