@@ -3,6 +3,7 @@
 It follows doc/proto.md of NetworkBlockDevice/nbd, and shares nothing with the server.
 """
 
+import select
 import socket
 import ssl
 import struct
@@ -24,6 +25,15 @@ _OPTION_REPLY = struct.Struct(">QIII")
 _REQUEST = struct.Struct(">IHHQQI")
 _SIMPLE = struct.Struct(">IQ")
 _CHUNK = struct.Struct(">HHQI")
+
+
+_opened: list["Connection"] = []
+
+
+def hang_up() -> None:
+    """Close every connection that was opened."""
+    while _opened:
+        _opened.pop().close()
 
 
 class Closed(Exception):
@@ -82,13 +92,12 @@ class Connection:
         """Connect to where *uri* leads, and read the greeting."""
         parts = urlsplit(uri)
         self.ticket = unquote(parts.path[1:])
-        if parts.scheme == "nbd+unix":
-            self.socket: socket.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self.socket.settimeout(timeout_s)
-            self.socket.connect(parse_qs(parts.query)["socket"][0])
-        else:
-            address = (parts.hostname, parts.port)
-            self.socket = socket.create_connection(address, timeout=timeout_s)
+        is_unix = parts.scheme == "nbd+unix"
+        self.socket = socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET)
+        self.socket.settimeout(timeout_s)
+        _opened.append(self)
+        address = (parts.hostname, parts.port)
+        self.socket.connect(parse_qs(parts.query)["socket"][0] if is_unix else address)
         self._received = bytearray()
 
     def greet(self, flags: int = 3) -> Self:
@@ -127,19 +136,43 @@ class Connection:
             except (BrokenPipeError, ConnectionResetError) as error:
                 raise Closed from error
 
+    def pump(self, data: bytes) -> None:
+        """Send while taking in what comes, as a client does that has both in flight."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN | select.POLLOUT)
+        left = memoryview(data)
+        while left:
+            ((_, events),) = poll.poll(60_000)
+            if events & select.POLLIN:
+                self._receive()
+            if events & select.POLLOUT:
+                try:
+                    left = left[self.socket.send(left, socket.MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    continue  # There is some room, but not for this.
+                except (BrokenPipeError, ConnectionResetError) as error:
+                    raise Closed from error
+
     def take(self, count: int) -> bytes:
         """Return the next *count* bytes."""
         while len(self._received) < count:
-            try:
-                part = self.socket.recv(1 << 20)
-            except ConnectionResetError as error:
-                raise Closed from error
-            if not part:
-                raise Closed
-            self._received += part
+            self._receive()
         data = bytes(self._received[:count])
         del self._received[:count]
         return data
+
+    def _receive(self) -> None:
+        try:
+            part = self.socket.recv(1 << 20)
+        except ConnectionResetError as error:
+            raise Closed from error
+        if not part:
+            raise Closed
+        self._received += part
+
+    def left(self) -> bytes:
+        """Return what has come and was not taken."""
+        return bytes(self._received)
 
     def is_closed(self) -> bool:
         """Wait for the end of the connection, past whatever comes before."""
