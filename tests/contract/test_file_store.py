@@ -21,6 +21,7 @@ from drivebay.storage import file
 from drivebay.storage.copy import PIECE, copy_raw
 from drivebay.storage.file import FileStore
 from drivebay.storage.memory import MemoryStore
+from drivebay.units import MIB
 
 HAMMER = Path(__file__).with_name("hammer.py")
 UUID_TEXT = "0012e24a-6eae-4279-9912-3432f698cec8"
@@ -265,3 +266,15 @@ class TestWithoutHolePunching:
 
             assert read(volume) == bytes(large)
             assert volume.allocated() < large // 10
+
+
+def test_reserved_room_is_taken_from_the_file_system(tmp_path):
+    volume = 8 * MIB
+    store = FileStore("one", "here", tmp_path / "store")
+    store.prepare("identity", first=True)
+    uuid = uuid4()
+    store.create(uuid, volume)
+    with store.open(uuid) as opened:
+        opened.reserve(MIB, 4 * MIB)
+
+        assert opened.allocated() >= 4 * MIB

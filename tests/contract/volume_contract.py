@@ -273,6 +273,18 @@ class VolumeContract:
                     last - first
                 )
 
+    @pytest.mark.parametrize(("offset", "length"), RANGES)
+    def test_to_reserve_a_range_changes_nothing_of_what_it_holds(
+        self, stack: Stack, offset, length
+    ):
+        with stack.make(SIZE).open() as volume:
+            volume.pwrite(SECTOR + 1, writable(b"content"))
+            before = read(volume)
+
+            volume.reserve(offset, length)
+
+            assert read(volume) == before
+
     def test_a_zeroed_volume_takes_no_room(self, stack: Stack):
         with stack.make(LARGE).open() as volume:
             volume.pwrite(0, writable(pattern(LARGE)))

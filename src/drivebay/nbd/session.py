@@ -23,8 +23,10 @@ from drivebay.errors import (
 from drivebay.nbd.aside import Aside, Disks, Parts
 from drivebay.nbd.protocol import (
     FLAG_FUA,
+    FLAG_NO_HOLE,
     FLAG_REQ_ONE,
     REQUEST,
+    WHOLE_MAX_BYTES,
     Command,
     Errno,
     Transmission,
@@ -32,11 +34,11 @@ from drivebay.nbd.protocol import (
 )
 from drivebay.service.exports import Export
 from drivebay.storage.volume import Decode, decoded
-from drivebay.units import KIB, MIB
+from drivebay.units import KIB
 
 _log = logging.getLogger("drivebay.nbd")
 
-PIECE = 4 * MIB
+PIECE = WHOLE_MAX_BYTES
 """What is read or written at a time of a request that is longer; each piece is one atomic step."""
 
 SMALL_MAX = 64 * KIB
@@ -393,6 +395,8 @@ class Session:
     def _zero(self, request: Request, export: Export) -> Parts:
         with export.writing(request.offset, request.length) as volume:
             volume.zero(request.offset, request.length)
+            if request.flags & FLAG_NO_HOLE:
+                volume.reserve(request.offset, request.length)
         if request.flags & FLAG_FUA:
             export.flush()
         if request.command == Command.WRITE_ZEROES:

@@ -248,6 +248,10 @@ class CryptVolume:
         if max(first, last) < end:
             self._patch(max(first, last), memoryview(bytes(end - max(first, last))))
 
+    def reserve(self, offset: int, length: int) -> None:
+        start, end = self._widened(offset, length)
+        self._inner.reserve(start, end - start)
+
     def share(self, source: Volume, offset: int, length: int) -> bool:
         # No two drives have one key.
         del source

@@ -31,7 +31,7 @@ MARKER = ".drivebay-store"
 _SUFFIX = ".volume"
 
 # Linux, <linux/falloc.h>; Python has no call for it.
-_KEEP_SIZE_AND_PUNCH_HOLE = 0x01 | 0x02
+_KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02
 _libc = ctypes.CDLL(None, use_errno=True)
 _statfs = _libc.statfs
 
@@ -47,7 +47,7 @@ _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 _FICLONERANGE = 0x4020940D
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_CANNOT_PUNCH = {errno.EOPNOTSUPP, errno.ENOSYS}
+_CANNOT_ALLOCATE = {errno.EOPNOTSUPP, errno.ENOSYS}
 _ZEROS = bytes(1024 * 1024)
 
 # Not in the page cache; and file systems that cannot tell.
@@ -127,6 +127,12 @@ class FileVolume:
         self._require_inside(offset, length)
         if length:
             self._punch(offset, length)
+
+    def reserve(self, offset: int, length: int) -> None:
+        self._require_inside(offset, length)
+        if length:
+            with _failing("reserve", self._store, offset), suppress(_Unsupported):
+                _fallocate(self._fd, _KEEP_SIZE, offset, length)
 
     def share(self, source: Volume, offset: int, length: int) -> bool:
         self._require_inside(offset, length)
@@ -239,15 +245,11 @@ class FileVolume:
         _libc.sync_file_range(self._fd, offset, length, _SYNC_FILE_RANGE_WRITE)
 
     def _punch(self, offset: int, length: int) -> None:
-        while _libc.fallocate(self._fd, _KEEP_SIZE_AND_PUNCH_HOLE, offset, length) != 0:
-            number = ctypes.get_errno()
-            if number == errno.EINTR:
-                continue
-            if number in _CANNOT_PUNCH:
-                self._write_zeros(offset, length)
-                return
+        try:
             with _failing("zero", self._store, offset):
-                raise OSError(number, os.strerror(number))
+                _fallocate(self._fd, _KEEP_SIZE | _PUNCH_HOLE, offset, length)
+        except _Unsupported:
+            self._write_zeros(offset, length)
 
     def _write_zeros(self, offset: int, length: int) -> None:
         # Holes that are there already stay.
@@ -264,6 +266,19 @@ class FileVolume:
             if error.errno == errno.ENXIO and whence == os.SEEK_DATA:
                 return self._size
             raise StorageFailed(operation="find the extents", offset=offset) from error
+
+
+class _Unsupported(Exception):
+    """The file system has no such way to allocate."""
+
+
+def _fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    while _libc.fallocate(fd, mode, offset, length) != 0:
+        number = ctypes.get_errno()
+        if number in _CANNOT_ALLOCATE:
+            raise _Unsupported
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))
 
 
 class _Lock(AbstractContextManager[None]):

@@ -97,6 +97,9 @@ class MemoryVolume:
         with self._content.lock:
             self._drop(offset, length)
 
+    def reserve(self, offset: int, length: int) -> None:
+        self._require_inside(offset, length)
+
     def share(self, source: Volume, offset: int, length: int) -> bool:
         del source
         self._require_inside(offset, length)

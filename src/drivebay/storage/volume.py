@@ -84,6 +84,15 @@ class Volume(Protocol):
     def zero(self, offset: int, length: int) -> None:
         """Make the range read as zeros, and give its whole sectors back to the store."""
 
+    def reserve(self, offset: int, length: int) -> None:
+        """Take room for the whole range, so that a first write into it will find some.
+
+        What the range holds stays.  A store that has no notion of it does nothing.
+
+        Raises:
+            StoreFull: there is not enough; some may have been taken.
+        """
+
     def share(self, source: "Volume", offset: int, length: int) -> bool:
         """Take the range from the same place of *source* without moving bytes, if that is possible.
 
