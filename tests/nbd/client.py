@@ -94,10 +94,11 @@ class Connection:
         self.ticket = unquote(parts.path[1:])
         is_unix = parts.scheme == "nbd+unix"
         self.socket = socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET)
-        self.socket.settimeout(timeout_s)
         _opened.append(self)
         address = (parts.hostname, parts.port)
+        # Without a time limit, which would make a full backlog an error at once.
         self.socket.connect(parse_qs(parts.query)["socket"][0] if is_unix else address)
+        self.socket.settimeout(timeout_s)
         self._received = bytearray()
 
     def greet(self, flags: int = 3) -> Self:
