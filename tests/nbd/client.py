@@ -235,7 +235,10 @@ class Client(Connection):
     def submit(self, *requests: Request) -> list[int]:
         """Send requests, and return their cookies."""
         data, cookies = self.queue(*requests)
-        self.send(data)
+        if isinstance(self.socket, ssl.SSLSocket):
+            self.send(data)
+        else:
+            self.pump(data)
         return cookies
 
     def do(self, *requests: Request) -> list[Reply]:
