@@ -20,11 +20,16 @@ def in_place(answer: Answer) -> int:
 
 def drive_of(answer: Answer, *, is_json: bool) -> str:
     """Return the drive whose record an answer is, or "" where it is none."""
+    return value_of(answer, "drive", is_json=is_json)
+
+
+def value_of(answer: Answer, key: str, *, is_json: bool) -> str:
+    """Return the value in the record that an answer is, or "" where it has none."""
     if answer.status != 200 or not answer.body:
         return ""
     if is_json:
-        return json.loads(answer.body)["drive"]
-    found = re.search("^drive (.*)$", answer.text, re.MULTILINE)
+        return json.loads(answer.body).get(key, "")
+    found = re.search(f"^{key} (.*)$", answer.text, re.MULTILINE)
     return found[1] if found else ""
 
 

@@ -28,6 +28,7 @@ from property.world import STORES, Template
 
 DRIVES_MAX = 7
 HANG_S = 300
+_FOR_READERS = {"info", "read", "clone", "claim", "release"}
 _MALFORMED = ["nonsense", NOWHERE.upper(), NOWHERE[:-1], "%61" + NOWHERE[1:], "list", "..", "*"]
 
 targets = st.integers(0, 119)
@@ -280,6 +281,29 @@ class Api(RuleBasedStateMachine):
         drive = jobs[which % len(jobs)].drive.uuid if is_sure else self.drive(which)
         self.twin.cancel(manner, drive)
 
+    @rule(
+        manner=values.manners(),
+        which=targets,
+        server=values.servers,
+        access=st.sampled_from([{}] * 6 + [{"claim:access": "read"}] * 4 + values.CLAIMS),
+        odd=values.oddities,
+    )
+    def claim(self, manner, which, server, access, odd):
+        body = self.odd_body(manner, odd)
+        self.twin.claim(manner, self.drive(which), server, access, body=body)
+
+    @rule(manner=values.manners(), which=targets, server=values.servers)
+    def release(self, manner, which, server):
+        self.twin.release(manner, self.drive(which), server)
+
+    @precondition(lambda self: any(drive.claims for drive in self.model.drives.values()))
+    @rule(manner=values.manners(), which=targets, all_of_it=st.booleans())
+    def release_what_is_held(self, manner, which, all_of_it):
+        held = [drive for drive in self.model.drives.values() if drive.claims]
+        drive = held[which % len(held)]
+        for claim in drive.claims[: None if all_of_it else 1]:
+            self.twin.release(manner, drive.uuid, claim.server)
+
     @precondition(lambda self: self.twin.may_step(0) or self.twin.may_step(1))
     @rule(runner=runners, pieces=st.integers(1, 5))
     def run_some_pieces(self, runner, pieces):
@@ -298,7 +322,7 @@ class Api(RuleBasedStateMachine):
     @rule(which=targets, who=users, call=st.sampled_from(HIDDEN), is_json=st.booleans())
     def look_at_what_is_hidden(self, which, who, call, is_json):
         drive, user = self.drive(which), self.twin.users[who]
-        is_for_readers = call.partition("/")[0] in {"info", "read", "clone"}
+        is_for_readers = call.partition("/")[0] in _FOR_READERS
         find = self.model.readable if is_for_readers else self.model.owned
         try:
             find(user.uuid, drive)

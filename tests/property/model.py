@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from property import streams
 from property.content import Content
-from property.fields import EVERYONE, Refused, Wanted, for_create, for_set, number, usage
-from property.nouns import PIECE, Drive, Job, Record, Reply, Upload, User
+from property.fields import EVERYONE, UUID, Refused, Wanted, for_create, for_set, number, usage
+from property.nouns import PIECE, Claim, Drive, Job, Record, Reply, Upload, User
 
 UNNAMED = "00000000-0000-0000-0000-000000000000"
 
@@ -59,6 +59,10 @@ class Model:
 
     def require_idle(self, drive: Drive) -> None:
         if self.holders(drive):
+            raise Refused(409, "busy")
+
+    def require_unclaimed(self, drive: Drive) -> None:
+        if drive.claims:
             raise Refused(409, "busy")
 
     def require_store(self, drive: Drive) -> None:
@@ -117,7 +121,10 @@ class Model:
         return {}
 
     def _claimed(self, drive: Drive, caller: str) -> list[str]:
-        shown = []
+        shown = [
+            claim.server if caller in {drive.owner, claim.holder} else UNNAMED
+            for claim in drive.claims
+        ]
         for job in self.holders(drive):
             peer = job.source if job.drive is drive else job.drive
             # Whoever named the source knows it, even if it was closed to him since.
@@ -198,18 +205,28 @@ class Model:
             raise usage()
         if wanted.size not in {None, drive.size}:
             self.require_idle(drive)
+            self.require_unclaimed(drive)
             self.require_store(drive)
             self.require_quota(caller, drives=0, size_bytes=wanted.size - drive.size)
             drive.content.resize(wanted.size)
+        self._require_type(drive, wanted.claim_type or drive.claim_type)
         for key in ("name", "claim_type", "readers", "tags"):
             if getattr(wanted, key) is not None:
                 setattr(drive, key, getattr(wanted, key))
         drive.user = user
+        drive.claims = [claim for claim in drive.claims if self.may_read(claim.holder, drive)]
         return Reply("record", self.record(drive, caller))
+
+    def _require_type(self, drive: Drive, wanted: str) -> None:
+        is_foreign = any(claim.holder != drive.owner for claim in drive.claims)
+        is_shared = is_foreign or len(drive.claims) > 1
+        if is_shared and wanted == "exclusive" != drive.claim_type:
+            raise Refused(409, "busy")
 
     def destroy(self, caller: str, uuid: str) -> Reply:
         drive = self.owned(caller, uuid)
         self.require_idle(drive)
+        self.require_unclaimed(drive)
         del self.drives[uuid]
         self.jobs = [job for job in self.jobs if job.drive is not drive]
         # The drive is gone; that its store is away is the operator's to know.
@@ -245,6 +262,8 @@ class Model:
         if upload.coding.lower() not in {"", "identity", "gzip", "x-gzip"}:
             raise usage()
         self.require_idle(drive)
+        if drive.claim_type == "exclusive":
+            self.require_unclaimed(drive)
         room = drive.size - offset
         if room < 0 or (not upload.is_gzip and len(upload.data) > room):
             raise Refused(507, "full")
@@ -266,6 +285,7 @@ class Model:
         if conversion not in {"", "gzip", "gunzip"} or drive is origin:
             raise usage()
         self.require_idle(drive)
+        self.require_unclaimed(drive)
         self._require_settled(origin)
         if conversion == "" and origin.size > drive.size:
             raise Refused(507, "full")
@@ -298,7 +318,66 @@ class Model:
         self.jobs.append(Job(drive, origin, conversion))
         return Reply("record", self.record(drive, caller))
 
+    def claim(
+        self, caller: str, uuid: str, server: str, pairs: Mapping[str, str] | None, ticket: str
+    ) -> Reply:
+        """Let *server* hold the drive; *pairs* are None where the body cannot be read.
+
+        *ticket* is the one that the answer has.
+        """
+        drive = self.readable(caller, uuid)
+        if not UUID.fullmatch(server) or pairs is None:
+            raise usage()
+        wanted = pairs.get("claim:access", "write" if caller == drive.owner else "read")
+        if wanted not in {"read", "write"}:
+            raise usage()
+        if wanted == "write":
+            self.owned(caller, uuid)
+        before = next((claim for claim in drive.claims if claim.server == server), None)
+        self._require_claimable(drive, caller, before, wanted)
+        if before is not None:
+            before.ticket = ""
+        if drive.claim_type == "exclusive":
+            self.require_store(drive)
+        drive.claims = [claim for claim in drive.claims if claim is not before]
+        drive.claims.append(Claim(server, caller, wanted, ticket))
+        secret = {"claim:access": wanted, "claim:ticket": ticket, "nbd": f"nbd:///{ticket}"}
+        return Reply("record", self.record(drive, caller) | secret)
+
+    def _require_claimable(
+        self, drive: Drive, caller: str, before: Claim | None, wanted: str
+    ) -> None:
+        is_taken = len(drive.claims) > (before is not None)
+        if drive.claim_type == "exclusive" and (caller != drive.owner or is_taken):
+            raise Refused(409, "busy")
+        if before is not None and caller not in {before.holder, drive.owner}:
+            raise Refused(409, "busy")
+        if self.is_imaged(drive):
+            raise Refused(409, "busy")
+        if wanted == "write":
+            self.require_idle(drive)
+        if self.is_failed(drive):
+            raise Refused(500, "failed")
+
+    def release(self, caller: str, uuid: str, server: str) -> Reply:
+        drive = self.readable(caller, uuid)
+        if not UUID.fullmatch(server):
+            raise usage()
+        for claim in drive.claims:
+            if claim.server == server and caller in {drive.owner, claim.holder}:
+                drive.claims.remove(claim)
+                return Reply()
+        raise Refused(404, "missing")
+
+    def opens(self, drive: Drive, claim: Claim) -> bool:
+        """Whether the ticket of a claim lets an NBD client in."""
+        may = claim.holder == drive.owner if claim.access == "write" else True
+        is_enabled = self.users[claim.holder].enabled
+        return bool(claim.ticket) and may and is_enabled and self.may_read(claim.holder, drive)
+
     def _require_settled(self, origin: Drive) -> None:
+        if any(claim.access == "write" for claim in origin.claims):
+            raise Refused(409, "busy")
         if self.job_onto(origin) is not None:
             raise Refused(409, "busy")
 

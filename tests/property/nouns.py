@@ -22,6 +22,16 @@ class User:
 
 
 @dataclass(eq=False)
+class Claim:
+    """A server's hold on a drive; *ticket* opens it, and is empty where none does."""
+
+    server: str
+    holder: str
+    access: str
+    ticket: str = ""
+
+
+@dataclass(eq=False)
 class Drive:
     uuid: str
     owner: str
@@ -36,6 +46,7 @@ class Drive:
     places: list[str]
     store: str = ""
     standard: dict[str, str] | None = None
+    claims: list[Claim] = field(default_factory=list)
     read: list[int] = field(default_factory=lambda: [0, 0])
     written: list[int] = field(default_factory=lambda: [0, 0])
 

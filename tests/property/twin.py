@@ -27,6 +27,7 @@ class Twin:
         self.users = {user.name: user for user in users}
         self.running: list[Job | None] = [None] * len(self.world.steppers)
         self.stale: set[Drive] = set()
+        self.tickets: set[str] = set()
         self.reached: Counter[tuple[str, int, str]] = Counter()
 
     def user(self, manner: Manner, drive: str) -> User:
@@ -203,6 +204,52 @@ class Twin:
         )
         self.stale = {drive for drive in self.stale if drive.uuid in self.model.drives}
 
+    def claim(
+        self,
+        manner: Manner,
+        drive: str,
+        server: str,
+        pairs: Mapping[str, str],
+        *,
+        body: bytes | None = None,
+    ) -> None:
+        encoded, headers, understood = manner.encode(pairs)
+
+        def ask(caller: str, answer: Answer) -> Reply:
+            given = understood if body is None else None
+            ticket = answers.value_of(answer, "claim:ticket", is_json=manner.json_out)
+            self.tickets.add(ticket)
+            return self.model.claim(caller, drive, server, given, ticket)
+
+        self.call(
+            manner,
+            f"/drives/{drive}/claim/{server}",
+            ask,
+            drive=drive,
+            body=encoded if body is None else body,
+            headers=headers if body is None else manner.body_type(),
+        )
+
+    def release(self, manner: Manner, drive: str, server: str) -> None:
+        self.call(
+            manner,
+            f"/drives/{drive}/release/{server}",
+            lambda caller, _: self.model.release(caller, drive, server),
+            drive=drive,
+        )
+
+    def compare_tickets(self) -> None:
+        """Require that the tickets which open a drive are those of the model's claims."""
+        drives = self.model.drives.values()
+        living = {
+            claim.ticket
+            for drive in drives
+            for claim in drive.claims
+            if self.model.opens(drive, claim)
+        }
+        for ticket in self.tickets - {""}:
+            assert self.world.opens(ticket) == (ticket in living)
+
     def read(self, manner: Manner, drive: str, at: str, length: str) -> None:
         is_head = manner.method_of(READING) == "HEAD"
         self.call(
@@ -252,5 +299,5 @@ class Twin:
 def _name(path: str) -> str:
     """Return the call that a path is of, with names and numbers left out."""
     words = {"drives", "list", "info", "standard", "create", "set", "destroy", "image", "cancel"}
-    words |= {"clone", "read", "write", "full", "gzip", "gunzip"}
+    words |= {"claim", "release", "clone", "read", "write", "full", "gzip", "gunzip"}
     return "/".join(part if part in words else "-" for part in path.split("/")[1:])

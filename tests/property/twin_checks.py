@@ -26,6 +26,7 @@ PATHS = [
 
 HIDDEN = [
     *("info", "info/full", "read/0/1", "read/x/y", "clone", "clone/zip", "set", "destroy"),
+    *(f"claim/{NOWHERE}", "claim/x", f"release/{NOWHERE}", "release/x"),
     *("write", "write/x", "image/cancel", f"image/{NOWHERE}", f"image/{NOWHERE}/zip"),
 ]
 """Calls on a drive that its owner, or a reader, may make; some with a mistake in them."""
@@ -55,6 +56,7 @@ class ComparedTwin(ImagingTwin):
                 self.compare_content(drive, Manner("owner", "GET", worker=turn % 2, dice=turn))
                 self.stale.discard(drive)
         self._compare_one_as_a_reader(turn)
+        self.compare_tickets()
 
     def _compare_one_as_a_reader(self, turn: int) -> None:
         pairs = list(itertools.product(self.model.drives.values(), self.enabled()))

@@ -245,3 +245,12 @@ BAD_JSON = [
 """Bodies that hold no pairs that can be read, or none that can be taken."""
 
 oddities = st.sampled_from([None] * 3 * len(BAD_PAIRS) + BAD_PAIRS + ["body"] * 8)
+
+_SERVERS = [f"{number}0000000-0000-4000-8000-00000000000{number}" for number in range(1, 5)]
+servers = st.sampled_from([*_SERVERS * 8, "x", _SERVERS[0].replace("1", "A"), "10000000"])
+"""Mostly a few, so that they meet on a drive; the last ones are no uuids."""
+
+CLAIMS = [
+    *({"claim:access": word} for word in ("write", "write", "write", "", "rw", "READ")),
+    {"colour": "blue", "claim:access": "write"},
+]

@@ -22,7 +22,7 @@ from drivebay.http.connection import Connection
 from drivebay.http.now import NowAnswers
 from drivebay.http.streams import Streams
 from drivebay.keys import MasterKey
-from drivebay.service import access, accounts, drives
+from drivebay.service import access, accounts, drives, exports
 from drivebay.service.context import Context, DataKeys
 from drivebay.service.counters import Counters
 from drivebay.service.recovery import recover
@@ -204,6 +204,10 @@ class World:
     def record(self, owner: str, drive: str) -> Record:
         """Return the drive's full record as its owner sees it, past HTTP."""
         return drives.info(self._contexts[0], UUID(owner), UUID(drive), full=True)
+
+    def opens(self, ticket: str) -> bool:
+        """Whether an NBD client that shows the ticket is let in."""
+        return exports.find(self._contexts[1], ticket) is not None
 
     def peek(self, owner: str, drive: str) -> bytes:
         """Return the drive's bytes, past the rules of the API."""
