@@ -5,6 +5,7 @@ capitals), the `[serve]` table of the configuration file, the default.  Only thi
 server's environment.
 """
 
+import hashlib
 import math
 import os
 import re
@@ -135,14 +136,24 @@ class Settings:
         return _address("nbd", self.nbd) if self.nbd else None
 
     def nbd_socket_path(self) -> Path:
-        """Return where the unix socket for claimed drives is."""
-        return self.nbd_socket or self.data / "nbd.sock"
+        """Return where the unix socket for claimed drives is.
+
+        A data folder whose path is too long for a socket's address has it in a folder below /tmp.
+        """
+        path = self.nbd_socket or self.data / "nbd.sock"
+        if self.nbd_socket is not None or len(os.fsencode(path)) <= SOCKET_PATH_MAX:
+            return path
+        name = hashlib.blake2b(os.fsencode(self.data), digest_size=8).hexdigest()
+        return Path(f"/tmp/drivebay-{os.getuid()}-{name}/nbd.sock")  # noqa: S108 - see `listening`
 
     def store_list(self) -> tuple[StoreSettings, ...]:
         """Return the configured stores, or the one in the data folder."""
         default = StoreSettings("default", self.data / "stores" / "default", "default")
         return self.stores or (default,)
 
+
+SOCKET_PATH_MAX = 107
+"""The longest path of a unix socket, in bytes: sun_path of <sys/un.h>, less the byte that ends it."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import socket
 import ssl
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,12 +13,9 @@ from urllib.parse import quote
 
 from drivebay.errors import SetupFailed
 from drivebay.nbd.protocol import Tls
-from drivebay.settings import Settings
+from drivebay.settings import SOCKET_PATH_MAX, Settings
 
 _BACKLOG = 128
-
-# sun_path of <sys/un.h>, with the byte that ends it.
-_PATH_MAX = 107
 
 
 @dataclass(frozen=True)
@@ -112,11 +110,12 @@ def _tcp(host: str, port: int) -> socket.socket:
 
 
 def _unix(path: Path) -> socket.socket:
-    if len(os.fsencode(path)) > _PATH_MAX:
+    if len(os.fsencode(path)) > SOCKET_PATH_MAX:
         raise SetupFailed(
             reason=f"the path of the NBD socket is too long: {path}",
-            hint=f"name one of at most {_PATH_MAX} bytes with --nbd-socket",
+            hint=f"name one of at most {SOCKET_PATH_MAX} bytes with --nbd-socket",
         )
+    _make_folder(path.parent)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _require_unused(path)
@@ -132,6 +131,28 @@ def _unix(path: Path) -> socket.socket:
     listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the socket's folder where it is missing, for us alone.
+
+    Raises:
+        SetupFailed: it lies where anybody can make one, and somebody else did.
+    """
+    try:
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        is_open_to_all = bool(folder.parent.stat().st_mode & stat.S_IWOTH)
+    except OSError as error:
+        raise SetupFailed(
+            reason=f"the folder of the NBD socket cannot be made: {folder}: {error.strerror}",
+            hint="name another place with --nbd-socket",
+        ) from error
+    if is_open_to_all and folder.lstat().st_uid != os.getuid():
+        raise SetupFailed(
+            reason=f"the folder of the NBD socket is another user's: {folder}",
+            hint="name another place with --nbd-socket",
+        )
 
 
 def _require_unused(path: Path) -> None:
