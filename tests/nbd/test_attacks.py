@@ -246,3 +246,20 @@ def test_connecting_and_leaving_all_the_time_keeps_nobody_out(drive, others):
         ended.set()
         for pest in pests:
             pest.join()
+
+
+def test_clients_that_do_not_read_hold_no_flush_of_another_up(make_server):
+    server = make_server(workers=1, options=["--nbd-workers", "1"])
+    drive, other = claimed(server, "size 40M"), claimed(server)
+    good = other.open()
+    drive.open().do(write(0, os.urandom(32 * MIB)))
+    for _ in range(12):
+        lazy = drive.open()
+        flushes = [request for _ in range(8) for request in (trim(0, 32 * MIB), FLUSHING)]
+        sent, _ = lazy.queue(*flushes, *(read(0, 32 * MIB) for _ in range(100)))
+        lazy.send(sent)
+
+    for _ in range(50):
+        assert good.do(write(0, b"good"), FLUSHING)[1].error == 0
+
+    assert "connection lost" not in server.log.read_text()
