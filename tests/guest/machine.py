@@ -22,6 +22,7 @@ class Machine:
     process: subprocess.Popen[bytes] | None = None
     text: str = ""
     _lines: int = 0
+    _begun: int = 0
     _options: tuple[str, ...] = field(
         default=("-accel", "tcg", "-cpu", "max", "-m", "256", "-nographic", "-no-reboot"),
         init=False,
@@ -59,6 +60,7 @@ class Machine:
         # Longer ones do not fit a terminal's line, termios(3).
         assert len(command) < 4096
         self._lines += 1
+        self._begun = len(self.text)
         self.process.stdin.write(command.encode() + b"\n")
         self.process.stdin.flush()
 
@@ -66,8 +68,7 @@ class Machine:
         """Wait for the end of the line that the guest runs."""
         found = self.wait_for(rf"^\[{self._lines}\] (\d+)\n")
         assert found.group(1) == "0", self.text
-        start = 0 if self._lines == 1 else self.text.index(f"[{self._lines - 1}] ")
-        return self.text[start : found.start()].partition("\n")[2].strip()
+        return self.text[self._begun : found.start()].strip()
 
     def is_on(self) -> bool:
         """Whether the machine runs."""
