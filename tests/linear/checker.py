@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from math import inf
 
-from linear.history import ZERO, Kind, Operation, Tag
+from linear.history import ZERO, Operation, Outcome, Tag
 from linear.parts import Step, related
 
 STATES_MAX = 400_000
@@ -72,6 +72,8 @@ class _Facts:
         self._note_readers()
         self._note_makers(registers)
         self.certain, self.optional = self._sort_out()
+        self.late = self._too_late()
+        """By who may take effect, but not for ever: whose calls come too late for it."""
 
     def _note_readers(self) -> None:
         for number, step in enumerate(self.steps):
@@ -102,20 +104,31 @@ class _Facts:
         explain was.  If it explains none it is left out.
         """
         useful = 0
+        explaining = set()
         for (number, register), makers in self.makers.items():
             useful |= makers
             is_only = makers & (makers - 1) == 0
             if is_only and makers and self.steps[number].sees[register] != ZERO:
                 maker = makers.bit_length() - 1
                 self.due[maker] = min(self.due[maker], self.due[number])
+                explaining.add(maker)
         for step in self.steps:
             if step.copies:
                 # What it copies from may have been left by anyone.
                 for register in step.copies.values():
                     useful |= self._writers_of(register)
-        certain = sum(1 << number for number, due in enumerate(self.due) if due < inf)
-        unknown = sum(1 << number for number, due in enumerate(self.due) if due == inf)
-        return certain, unknown & useful
+        certain = 0
+        for number, step in enumerate(self.steps):
+            is_answered = step.operation.outcome is Outcome.OK
+            certain |= (is_answered or number in explaining) << number
+        return certain, useful & ~certain
+
+    def _too_late(self) -> dict[int, int]:
+        return {
+            number: sum(1 << one for one, at in enumerate(self.called) if at > self.due[number])
+            for number in _members(self.optional)
+            if self.due[number] < inf
+        }
 
     def _writers_of(self, register: int) -> int:
         return sum(
@@ -158,12 +171,9 @@ class _Search:
             is_moving = False
             for number in self._ready(done):
                 step = self._facts.steps[number]
-                if step.operation.kind is Kind.READ:
-                    fits = all(state[one] == tag for one, tag in step.sees.items())
-                elif fits := self._is_blind(step, done, state):
-                    state = _after(step, state)
-                if fits:
-                    done |= 1 << number
+                is_right = _fits(step, state) if step.sees else self._is_blind(step, done, state)
+                if is_right and not self._expires(number, done):
+                    done, state = done | 1 << number, _after(step, state)
                     is_moving = True
         kept = [tag if self._wanted(at, tag, done) else None for at, tag in enumerate(state)]
         return done, tuple(kept)
@@ -184,7 +194,7 @@ class _Search:
         # What is due first is tried first, so it comes last.
         for number in sorted(self._tangle(done), key=lambda one: due[one], reverse=True):
             step = self._facts.steps[number]
-            if not step.sees and not self._loses(number, done, state):
+            if _fits(step, state) and not self._loses(number, done, state):
                 yield done | 1 << number, _after(step, state)
 
     def _loses(self, number: int, done: int, state: tuple[Tag, ...]) -> bool:
@@ -213,7 +223,17 @@ class _Search:
             others = [other for other in others if other not in met]
         return found
 
+    def _expires(self, number: int, done: int) -> bool:
+        """Whether there is something that may happen now, and may not after a step."""
+        return any(
+            not done >> one & 1 and not late & done and late >> number & 1
+            for one, late in self._facts.late.items()
+        )
+
     def _meet(self, one: int, other: int) -> bool:
+        late = self._facts.late
+        if late.get(one, 0) >> other & 1 or late.get(other, 0) >> one & 1:
+            return True
         steps = self._facts.steps
         are_reads = steps[one].sees and steps[other].sees
         return not are_reads and not self._touched[one].isdisjoint(self._touched[other])
@@ -230,7 +250,12 @@ class _Search:
             ready.append(number + lowest)
             soonest = min(soonest, facts.due[number + lowest])
         optional = _members(facts.optional & ~done)
-        return ready + [number for number in optional if facts.called[number] <= soonest]
+        in_time = [number for number in optional if not facts.late.get(number, 0) & done]
+        return ready + [number for number in in_time if facts.called[number] <= soonest]
+
+
+def _fits(step: Step, state: tuple[Tag, ...]) -> bool:
+    return all(state[register] == tag for register, tag in step.sees.items())
 
 
 def _after(step: Step, state: tuple[Tag, ...]) -> tuple[Tag, ...]:

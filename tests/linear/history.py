@@ -30,15 +30,16 @@ class Outcome(Enum):
     """It did not take effect and never will."""
 
     UNKNOWN = "unknown"
-    """No answer came: it takes effect at some later time, or never."""
+    """No answer came: it takes effect at some time up to `returned`, or never."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     """One operation on *count* units from *first* of a drive: all of them at one moment.
 
-    The moment lies between *invoked* and *returned*, nanoseconds of one machine's clock.  How long
-    a unit is decides who records: a sector, or 512 bytes.
+    The moment lies between *invoked* and *returned*, nanoseconds of one machine's clock.  One without
+    an answer returns never, or when it is known that it will not take effect any more.  How long a
+    unit is decides who records: a sector, or 512 bytes.
     """
 
     kind: Kind
@@ -66,7 +67,7 @@ class Operation:
     def __post_init__(self) -> None:
         assert self.count > 0, self
         assert self.invoked <= self.returned, self
-        assert (self.returned == inf) is (self.outcome is Outcome.UNKNOWN), self
+        assert self.returned < inf or self.outcome is Outcome.UNKNOWN, self
         is_answered_read = self.kind is Kind.READ and self.outcome is Outcome.OK
         assert len(self.seen) == (self.count if is_answered_read else 0), self
         assert (self.kind is Kind.WRITE) is (self.tag is not None), self

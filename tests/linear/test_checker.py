@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from linear.checker import is_linearizable
 from linear.history import ZERO, Outcome
 from linear.simulated import MUTATIONS, NothingToChange, Shape, simulate
-from linear.written import NEVER, fits_some_order, image, read, write, zero
+from linear.written import NEVER, doubtful, fits_some_order, image, read, write, zero
 
 EXAMPLES = 500
 
@@ -91,6 +91,20 @@ RIGHT = {
         image(6, 7, "a", "b", 4),
         read(8, 9, "x"),
     ],
+    "a write that had its time may have used it": [
+        doubtful(write(0, 5, "x")),
+        read(6, 7, "x"),
+    ],
+    "a write that had its time may have missed it": [
+        doubtful(write(0, 5, "x")),
+        read(6, 7, ZERO),
+    ],
+    "a zeroing that had its time may have used it": [
+        write(0, 1, "x"),
+        doubtful(zero(2, 5)),
+        read(3, 4, "x"),
+        read(6, 7, ZERO),
+    ],
     "an unanswered image comes late, with what its source held then": [
         image(0, NEVER, "b", "a", 4),
         write(1, 2, "x"),
@@ -159,6 +173,22 @@ WRONG = {
         read(3, 4, "y"),
         read(5, 6, "x"),
     ],
+    "a write that comes after its time": [
+        doubtful(write(0, 5, "x")),
+        read(6, 7, ZERO),
+        read(8, 9, "x"),
+    ],
+    "a zeroing that comes after its time": [
+        doubtful(zero(0, 5)),
+        write(6, 7, "x"),
+        read(8, 9, ZERO),
+    ],
+    "a write that has its time before the read of a zeroing that has its time": [
+        write(0, 1, "x"),
+        doubtful(zero(2, 4)),
+        read(5, 6, "x"),
+        read(7, 8, ZERO),
+    ],
     "an image of no single moment": [
         write(0, 1, "x"),
         image(2, 9, "b", "a", 2),
@@ -216,13 +246,16 @@ def tangled(draw):
     if kind == "read":
         seen = draw(st.lists(tags, min_size=count, max_size=count))
         return read(invoked, returned, *seen, first=first, drive=drive)
-    if draw(st.integers(0, 3)) == 0:
+    answer = draw(st.sampled_from(["ok", "ok", "never", "in doubt"]))
+    if answer == "never":
         returned = NEVER
     if kind == "write":
-        return write(invoked, returned, draw(tags), first, count, drive)
-    if kind == "zero":
-        return zero(invoked, returned, first, count, drive)
-    return image(invoked, returned, drive, "b" if drive == "a" else "a", 3)
+        made = write(invoked, returned, draw(tags), first, count, drive)
+    elif kind == "zero":
+        made = zero(invoked, returned, first, count, drive)
+    else:
+        made = image(invoked, returned, drive, "b" if drive == "a" else "a", 3)
+    return doubtful(made) if answer == "in doubt" else made
 
 
 @settings(max_examples=EXAMPLES)

@@ -44,9 +44,9 @@ def offending_window(history: Iterable[Operation]) -> Window | None:
 
 def _line(operation: Operation, begin: int) -> str:
     start = (operation.invoked - begin) / 1000
-    end = (
-        f"{(operation.returned - begin) / 1000:12.1f}" if operation.returned < inf else "no answer"
-    )
+    end = "no answer"
+    if operation.outcome is Outcome.OK:
+        end = f"{(operation.returned - begin) / 1000:.1f}"
     return f"  {start:12.1f} .. {end:>12} us  {operation.client:12} {operation}"
 
 
@@ -140,6 +140,7 @@ def _hides(other: Operation, change: Operation, soonest: int) -> bool:
     """Whether *other* overwrote all of a change before the moment *soonest*."""
     return (
         other.kind is not Kind.READ
+        and other.outcome is Outcome.OK
         and other.drive == change.drive
         and other.first <= change.first
         and other.end >= change.end

@@ -1,5 +1,6 @@
 """Short ways to write histories down by hand."""
 
+from dataclasses import replace
 from itertools import permutations, product
 from math import inf
 
@@ -26,6 +27,11 @@ def read(invoked: int, returned: float, *seen: Tag, first: int = 0, drive: str =
 
 def image(invoked: int, returned: float, drive: str, source: str, count: int) -> Operation:
     return _made(Kind.IMAGE, invoked, returned, drive, 0, count, source=source)
+
+
+def doubtful(operation: Operation) -> Operation:
+    """Return an operation that has happened when it returns, or never does."""
+    return replace(operation, outcome=Outcome.UNKNOWN, seen=())
 
 
 def _made(kind, invoked, returned, drive, first, count, **more) -> Operation:
