@@ -32,6 +32,7 @@ from drivebay.nbd.protocol import (
     Transmission,
     is_fatal,
 )
+from drivebay.nbd.waiting import Waiting
 from drivebay.service.exports import Export
 from drivebay.storage.volume import Decode, decoded
 from drivebay.units import KIB
@@ -108,6 +109,7 @@ class Session:
         if not isinstance(connection, ssl.SSLSocket):
             self._aside = Aside(disks, export, send=self._send_parts, end=end)
         self._sending = RLock()
+        self._waiting = Waiting(connection)
         self._in = memoryview(bytearray(_RECEIVE))
         self._at = self._end = 0
         self._out = memoryview(bytearray(_SEND))
@@ -180,7 +182,9 @@ class Session:
             self._in[: end - start] = bytes(self._in[start:end])
             self._at, self._end = 0, end - start
             start, end = 0, end - start
+        self._waiting.begin()
         count = self._recv_into(self._in[end:], is_idle=start == end)
+        self._waiting.end()
         self._end = end + count
         return count > 0
 
