@@ -40,6 +40,7 @@ class JobWorker:
         os.set_blocking(stop_write, False)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(stop_write)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         with self._ctx.catalog.write() as tx:
             requeued = job_rows.requeue_running(tx)
         if requeued:

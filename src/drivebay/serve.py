@@ -235,8 +235,9 @@ class _Tree:
             os.close(child.ready_fd)
             os.close(self._lifeline_end)
             _show_name(child.name)
-            # A Ctrl-C goes to the whole group; the parent alone acts on it.
-            signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGINT})
+            # A Ctrl-C goes to the whole group; the parent alone acts on it.  A SIGTERM waits until the
+            # body can act on it, and lets it through then.
+            signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGINT, signal.SIGTERM})
             signal.signal(signal.SIGTERM, lambda *_: None)
             child.body(ready_write)
             status = 0
@@ -400,6 +401,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         asyncio.get_running_loop().add_reader(self._lifeline_fd, self._parent_is_gone)
         os.write(self._ready_fd, b"1")
         os.close(self._ready_fd)

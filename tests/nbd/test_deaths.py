@@ -158,3 +158,16 @@ def test_a_read_of_many_pieces_counts_as_one_and_zeroing_as_a_write(server: Serv
     assert [int(record[f"read:{what}"]) for what in ("bytes", "requests")] == [32 * MIB + 100, 101]
     written = [int(record[f"write:{what}"]) for what in ("bytes", "requests")]
     assert written == [32 * MIB + 5100, 102]
+
+
+@pytest.mark.parametrize("name", ["nbd-0", "http-0", "jobs"])
+def test_a_process_that_has_just_begun_anew_ends_when_it_is_told_to(make_server, name):
+    options = ["--nbd-workers", "1", "--stop-timeout-s", "1"]
+    server = make_server(workers=1, options=options)
+    os.kill(server.pid_of(name), signal.SIGKILL)
+    wait_until(lambda: f"process {name} (pid" in server.log.read_text())
+
+    # The parent starts it anew first, and then passes on at once that it is to end.
+    assert server.stop() == 0
+
+    assert "did not end in time" not in server.log.read_text()

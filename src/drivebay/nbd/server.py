@@ -64,6 +64,7 @@ class Server:
         os.set_blocking(stop_write, False)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(stop_write)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         threading.Thread(target=self._watch, name="nbd-watch", daemon=True).start()
         listeners = {listener.fileno(): listener for listener in self._listening.sockets}
         poll = select.poll()
