@@ -20,7 +20,7 @@ from guest.machine import drive, reconnecting
 # drive.  What the guest says was written has been flushed.
 SUMS = "/sums"
 FILL = (
-    "for i in $(seq 24); do head -c $((i * 131071)) /dev/urandom | tee /mnt/$i | sha256sum |"
+    "set -o pipefail; for i in $(seq 24); do head -c $((i * 131071)) /dev/urandom | tee /mnt/$i | sha256sum |"
     f" sed s/-/$i/ >>{SUMS} || exit; sync; echo wrote $i; done"
 )
 CHECK = f"cd /mnt && sha256sum -c {SUMS} >/tmp/verdict && grep -c OK /tmp/verdict"
