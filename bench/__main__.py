@@ -18,7 +18,7 @@ from bench.rows import GROUPS, ROWS
 
 # Both are many times what a core's caches hold.
 SIZE = 1 << 30
-QUICK_SIZE = 1 << 28
+QUICK_SIZE = 1 << 27
 
 # What brings each program on Debian.
 PACKAGES = {
@@ -50,9 +50,8 @@ class Options:
     @property
     def pace(self) -> Pace:
         """How long to measure."""
-        return Pace(
-            self.rounds or (3 if self.quick else 5), self.seconds or (0.6 if self.quick else 2.0)
-        )
+        rounds, seconds = (3, 0.5) if self.quick else (5, 2.0)
+        return Pace(self.rounds or rounds, self.seconds or seconds, is_quick=self.quick)
 
     @property
     def size(self) -> int:

@@ -26,7 +26,7 @@ class Disk:
 
     def __init__(self, rig: Rig) -> None:
         self.service = rig.service(1, on_disk=True)
-        self.size = min(SIZE_MAX, rig.size // 2)
+        self.size = min(SIZE_MAX, rig.size)
         self.source = rig.once(
             "durable source", lambda: content.stamped(rig.memory / "durable.raw", self.size)
         )

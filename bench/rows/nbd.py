@@ -30,21 +30,21 @@ WRITE_NOTE = NOTE + "; none of them flushes within the time"
 
 
 class Sides:
-    """The drive that is claimed and the two images, each of which holds the source at first."""
+    """The drive that is claimed and the images, each of which holds the source at first."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self.drive: Drive = rig.drive(None)
         self.ours: Export = rig.once("claim", self.drive.claim)
-        self.peers: dict[str, Export] = {
-            "nbdkit LUKS": rig.nbd("nbdkit", NBDKIT),
-            "qemu-nbd LUKS": rig.nbd("qemu-nbd", QEMU_NBD),
-        }
+        self.peers: dict[str, Export] = {"nbdkit LUKS": rig.nbd("nbdkit", NBDKIT)}
+        # The slower of the two, wherever it was measured.
+        if not rig.pace.is_quick:
+            self.peers["qemu-nbd LUKS"] = rig.nbd("qemu-nbd", QEMU_NBD)
 
     def contest(
         self, measure: Callable[[Export, float], Sample], verify: Callable[[], str]
     ) -> Contest:
-        """Return ours against the two others; each is measured by *measure*."""
+        """Return ours against the others; each is measured by *measure*."""
         return Contest(
             Side("drivebay", partial(measure, self.ours)),
             [Side(name, partial(measure, export)) for name, export in self.peers.items()],
@@ -68,13 +68,13 @@ class Sides:
         """Compare what each side gives out with the source."""
         for name, path in self._copies({"drivebay": self.ours, **self.peers}):
             content.require_same(content.file_digest(path), self._rig.source_digest, name)
-        return "the drive and both images, read over NBD: SHA-256 as sent"
+        return "the drive and each image, read over NBD: SHA-256 as sent"
 
     def verify_copied_in(self) -> str:
         """Compare what each side holds with the source."""
         for name, parts in self._stored():
             content.require_same(content.digest(parts), self._rig.source_digest, name)
-        return "the drive, read over HTTP, and both images: SHA-256 as sent"
+        return "the drive, read over HTTP, and each image: SHA-256 as sent"
 
     def verify_written(self, load: Load) -> str:
         """Write a range anew and compare it; and nothing is anywhere that was not sent there."""
@@ -83,7 +83,7 @@ class Sides:
         for name, parts in self._stored():
             sources = content.file_parts(self._rig.source)
             require_written(name, parts, sources, length=load.length, checked=CHECKED)
-        return "the drive, read over HTTP, and both images: each sector as sent there"
+        return "the drive, read over HTTP, and each image: each sector as sent there"
 
 
 def require_written(

@@ -162,6 +162,16 @@ class TestRounds:
         assert "".join(name for name, _ in seen[2:]) == "abbaabba"
         assert {seconds for _, seconds in seen[2:]} == {1}
 
+    def test_a_quick_run_leaves_out_what_is_not_compared_with(self):
+        seen: list[tuple[str, float]] = []
+        sides = [Counter(name, 1, seen).side for name in "abc"]
+        contest = Contest(sides[0], [sides[1]], also=[sides[2]])
+
+        result = hold(row(), contest, Pace(1, 1, is_quick=True), lambda _: None)
+
+        assert {name for name, _ in seen} == {"a", "b"}
+        assert result.also == ()
+
     @given(st.integers(1, 9), st.floats(0.1, 9), st.integers(1, 9))
     def test_parts_take_as_long_together_as_the_whole(self, rounds, seconds, parts):
         cut = Pace(rounds, seconds).cut(parts)
