@@ -58,7 +58,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The editable install builds the C extension where there is a compiler, and goes on where not.
-$(VENV)/.run: requirements/build.txt requirements/run.txt pyproject.toml setup.py $(wildcard src/drivebay/storage/xts*.[ch]) | $(BIN)/python
+$(VENV)/.run: requirements/build.txt requirements/run.txt pyproject.toml setup.py $(wildcard src/drivebay/storage/*.[ch]) | $(BIN)/python
 	$(PIP) install --require-hashes -r requirements/build.txt -r requirements/run.txt
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -c 'from drivebay.storage.crypt import is_native; print("encryption: native loop" if \

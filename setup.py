@@ -8,8 +8,8 @@ setup(
         # without it.
         Extension(
             "drivebay.storage._xts",
-            ["src/drivebay/storage/xts.c"],
-            depends=["src/drivebay/storage/xts_width.h"],
+            ["src/drivebay/storage/xts.c", "src/drivebay/storage/pieces.c"],
+            depends=["src/drivebay/storage/xts.h", "src/drivebay/storage/xts_width.h"],
             extra_compile_args=["-O2", "-Wall", "-Wextra"],
             libraries=["dl"],
             optional=True,

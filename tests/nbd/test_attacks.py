@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from drivebay.nbd.server import CONNECTIONS_MAX
+from drivebay.service.sessions import CONNECTIONS_MAX as PER_CLAIM
 from drivebay.units import MIB
 from live import Server
 from nbd.claimed import Claimed, claimed
@@ -184,33 +186,50 @@ def test_a_client_that_never_reads_its_replies_is_given_up(impatient, drive, oth
         assert client.is_closed()
 
 
-def test_five_hundred_connections_by_one_claim_all_work(impatient, drive, others):
+def test_all_the_connections_that_one_claim_may_have_work(impatient, drive, others):
     before = resident_mib(impatient)
-    clients = [drive.open(structured=False) for _ in range(500)]
+    clients = [drive.open(structured=False) for _ in range(PER_CLAIM)]
     for number, client in enumerate(clients):
         client.submit(write(number * 4096, number.to_bytes(2, "big") * 2048))
     assert {client.reply()[1].error for client in clients} == {0}
     for number, client in enumerate(clients):
         assert client.do(read(number * 4096, 2))[0].data == number.to_bytes(2, "big")
 
-    assert resident_mib(impatient) - before < 500 * 2
+    assert resident_mib(impatient) - before < PER_CLAIM
     assert drive.release().status == 204
     assert all(client.is_closed() for client in clients)
     wait_until(lambda: threads(impatient) < 50)
 
 
-def test_more_connections_than_the_limit_are_refused_and_the_rest_go_on(impatient, drive, others):
+def opened_until_refused(drive: Claimed, limit: int) -> list[Client]:
+    """Open connections until one is refused, at most *limit*."""
     clients: list[Client] = []
-    with suppress(Closed, ConnectionError):
-        while len(clients) < 1200:
+    with suppress(Closed, ConnectionError, AssertionError):
+        while len(clients) < limit:
             clients.append(drive.open())
+    return clients
 
-    assert 1000 <= len(clients) <= 1024
+
+def test_more_connections_than_a_claim_may_have_are_refused(impatient, drive, others):
+    clients = opened_until_refused(drive, 2 * PER_CLAIM)
+
+    assert len(clients) == PER_CLAIM
+    assert clients[0].do(read(0, 1))[0].error == clients[-1].do(read(0, 1))[0].error == 0
+    assert claimed(impatient).open().do(read(0, 1))[0].error == 0
+    clients.pop().close()
+    wait_until(lambda: len(opened_until_refused(drive, 1)) == 1)
+
+
+def test_more_connections_than_the_limit_are_refused_and_the_rest_go_on(impatient, others):
+    drives = [claimed(impatient, "size 1M") for _ in range(CONNECTIONS_MAX // PER_CLAIM + 1)]
+    clients = [one for drive in drives for one in opened_until_refused(drive, PER_CLAIM)]
+
+    assert CONNECTIONS_MAX - 24 <= len(clients) <= CONNECTIONS_MAX
     assert clients[0].do(read(0, 1))[0].error == clients[-1].do(read(0, 1))[0].error == 0
     for client in clients:
         client.close()
     wait_until(lambda: threads(impatient) < 100)
-    assert drive.open().do(read(0, 1))[0].error == 0
+    assert drives[0].open().do(read(0, 1))[0].error == 0
 
 
 def test_clients_that_vanish_at_any_byte_leave_nothing_behind(impatient, drive, others):

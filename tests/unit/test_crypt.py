@@ -230,7 +230,7 @@ class TestNative:
 
 class TestChoice:
     def test_the_portable_cipher_stands_in_where_the_native_one_is_not_built(self, monkeypatch):
-        monkeypatch.setattr(crypt, "_native", lambda: None)
+        monkeypatch.setattr(crypt, "native", lambda: None)
 
         assert not is_native()
         assert isinstance(sector_cipher(KEY), PortableCipher)

@@ -142,6 +142,19 @@ class Catalog:
         """
         return None if self._changes is None else self._changes.read()
 
+    def change_counter(self) -> tuple[int, int] | None:
+        """Return the descriptor and the place of what `version` reads, 4 bytes in network order.
+
+        It is open until `close`.  None where there is no such thing.
+
+        Raises:
+            CatalogFailed: the database cannot be read.
+        """
+        if self._changes is None:
+            return None
+        self._changes.read()
+        return self._changes.place
+
     def close(self) -> None:
         """Close every connection that is not in use."""
         self._engine.dispose()

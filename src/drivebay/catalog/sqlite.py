@@ -95,6 +95,11 @@ class ChangeCounter:
         except OSError as error:
             raise CatalogFailed from error
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The descriptor, once `read` was called, and where in the file the number is."""
+        return self._fd, _CHANGE_COUNTER_AT
+
     def close(self) -> None:
         """Close the file.
 

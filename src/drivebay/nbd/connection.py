@@ -16,7 +16,7 @@ from drivebay.nbd.session import Lost, Session
 from drivebay.service import exports
 from drivebay.service.context import Context
 from drivebay.service.exports import Export
-from drivebay.service.sessions import Serving
+from drivebay.service.sessions import Serving, TooManyConnections
 
 _log = logging.getLogger("drivebay.nbd")
 
@@ -153,10 +153,13 @@ class Connection:
     def _open(self, claim: Claim) -> Export | None:
         # First tell that the claim is used, then look whether it holds: who ends it does the two
         # the other way round.
-        self._drive.enter_context(self._around.serving.connection(claim.id))
         try:
+            self._drive.enter_context(self._around.serving.connection(claim.id))
             export = Export(self._around.ctx, claim)
         except ClaimEnded:
+            return None
+        except TooManyConnections:
+            _log.warning("drive %s, server %s: too many connections", claim.drive, claim.server)
             return None
         except DrivebayError as failure:
             _log.error("drive %s, server %s: not opened: %s", claim.drive, claim.server, failure)

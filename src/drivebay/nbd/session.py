@@ -7,6 +7,7 @@ carried out aside meanwhile, and answered out of order, as the protocol allows.
 """
 
 import logging
+import mmap
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -33,7 +34,8 @@ from drivebay.nbd.protocol import (
     is_fatal,
 )
 from drivebay.nbd.waiting import Waiting
-from drivebay.service.exports import Export
+from drivebay.service.exports import Batches, Export
+from drivebay.storage.pieces import Piece
 from drivebay.storage.volume import Decode, decoded
 from drivebay.units import KIB
 
@@ -110,9 +112,11 @@ class Session:
             self._aside = Aside(disks, export, send=self._send_parts, end=end)
         self._sending = RLock()
         self._waiting = Waiting(connection)
-        self._in = memoryview(bytearray(_RECEIVE))
+        self._in = _buffer(_RECEIVE)
         self._at = self._end = 0
-        self._out = memoryview(bytearray(_SEND))
+        self._out = _buffer(_SEND)
+        self._reads = Batches(export, self._out, longest=SMALL_MAX)
+        self._writes = Batches(export, self._in, longest=SMALL_MAX)
         self._piece: memoryview | None = None
 
     def run(self, rest: bytes) -> str:
@@ -155,6 +159,8 @@ class Session:
         while end - at >= _HEAD:
             magic, flags, command, cookie, offset, length = _unpack(view, at)
             if is_fatal(magic, command, length):
+                if run:
+                    break  # What came before it is answered first.
                 raise Lost("what was sent is no request")
             behind = at + _HEAD + (length if command else 0)
             room -= length + _OVERHEAD
@@ -205,16 +211,15 @@ class Session:
             head = header(cookie, offset, length)
             start, at = at, at + len(head)
             out[start:at] = head
-            pieces.append((offset, out[at : at + length]))
+            pieces.append(Piece(offset, length, at))
             at += length
             replies.append((start, at))
         try:
-            missing = self._export.read_now(pieces)
+            missing = self._reads.read(pieces)
         except DrivebayError as failure:
             self._fail([one.cookie for one in run], failure)
             return
         if not missing:
-            self._export.count_reads(sum(one.length for one in run), len(run))
             self._send(out[:at])
             return
         for index, (one, (start, end)) in enumerate(zip(run, replies, strict=True)):
@@ -222,15 +227,11 @@ class Session:
                 request = Request(0, _READ, one.cookie, one.offset, one.length)
                 self._carry_out(request, self._read_whole)
             else:
-                self._export.count_reads(one.length, 1)
                 self._send(out[start:end])
 
     def _write_run(self, run: Sequence[_Small]) -> None:
-        view = self._in
         try:
-            self._export.write(
-                [(offset, view[at : at + length]) for _, _, offset, length, at in run]
-            )
+            self._writes.write([Piece(offset, length, at) for _, _, offset, length, at in run])
         except DrivebayError as failure:
             # Which of them are in place is not known, and none was answered.
             self._fail([one.cookie for one in run], failure)
@@ -270,6 +271,8 @@ class Session:
                 piece = buffer[: min(PIECE, request.length - done)]
                 try:
                     decode = self._fetched(request.offset + done, piece, may_wait=is_long)
+                    if decode is not None and done + len(piece) == request.length:
+                        self._export.count_reads(request.length, 1)
                 except DrivebayError as failure:
                     if done and not self._protocol.structured:
                         # The header has promised all of them.
@@ -290,10 +293,8 @@ class Session:
         return decode
 
     def _send_piece(self, request: Request, done: int, piece: memoryview, decode: Decode) -> None:
-        """Decode and send a piece of a read's data, and count the request with its last one."""
+        """Decode and send a piece of a read's data."""
         is_last = done + len(piece) == request.length
-        if is_last:
-            self._export.count_reads(request.length, 1)
         head = b""
         if self._protocol.structured or not done:
             # A simple reply has one header, for all of its pieces.
@@ -308,29 +309,37 @@ class Session:
                 self._send_parts([head, piece[start:end]] if start == 0 else [piece[start:end]])
 
     def _write(self, request: Request, refusal: tuple[int, str] | None) -> None:
-        """Take a write's data in, piece by piece, and write each; a refused one's is dropped."""
-        buffer = self._piece_buffer()
-        failure: DrivebayError | None = None
-        done = 0
-        while done < request.length:
-            piece = buffer[: min(PIECE, request.length - done)]
-            self._take(piece)
-            if refusal is None and failure is None:
-                try:
-                    with self._export.writing(request.offset + done, len(piece)) as volume:
-                        volume.pwrite(request.offset + done, piece)
-                except DrivebayError as error:
-                    failure = error
-            done += len(piece)
+        """Take a write's data in, and write it; a refused one's is dropped."""
+        try:
+            self._take_in(request, is_refused=refusal is not None)
+            if refusal is None and not request.flags & FLAG_FUA:
+                self._export.count_writes(request.length, 1)
+        except DrivebayError as failure:
+            self._fail([request.cookie], failure)
+            return
         if refusal is not None:
             self._send(self._protocol.failed(request.cookie, *refusal))
-        elif failure is not None:
-            self._fail([request.cookie], failure)
         elif request.flags & FLAG_FUA:
             self._carry_out(request, self._finish_write)
         else:
-            self._export.count_writes(request.length, 1)
             self._send(self._protocol.done(request.cookie))
+
+    def _take_in(self, request: Request, *, is_refused: bool) -> None:
+        """Receive all of a write's data, and write it piece by piece until one fails."""
+        buffer = self._piece_buffer()
+        failure: DrivebayError | None = None
+        for done in range(0, request.length, PIECE):
+            piece = buffer[: min(PIECE, request.length - done)]
+            self._take(piece)
+            if is_refused or failure is not None:
+                continue
+            try:
+                with self._export.writing(request.offset + done, len(piece)) as volume:
+                    volume.pwrite(request.offset + done, piece)
+            except DrivebayError as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
     def _take(self, piece: memoryview) -> None:
         """Fill *piece* with what comes next."""
@@ -436,10 +445,14 @@ class Session:
                 sent = max(0, sent - len(part))
 
     def _piece_buffer(self) -> memoryview:
-        # A page of it is taken from the machine only when it is first written to.
         if self._piece is None:
-            self._piece = memoryview(bytearray(PIECE))
+            self._piece = _buffer(PIECE)
         return self._piece
+
+
+def _buffer(length: int) -> memoryview:
+    """Return a buffer of which a page is taken from the machine only when it is first used."""
+    return memoryview(mmap.mmap(-1, length))
 
 
 def _number(failure: DrivebayError) -> int:

@@ -18,6 +18,7 @@ from drivebay.service.accounts import pepper
 from drivebay.service.context import Context
 from drivebay.service.states import require_sound
 from drivebay.service.transfer import flush
+from drivebay.storage.pieces import Counter, NativePieces, Piece, native_pieces
 from drivebay.storage.volume import Extent, Volume
 
 
@@ -119,43 +120,6 @@ class Export:
         self._ctx.store_of(self._drive)
         self._version = version
 
-    def read_now(self, pieces: Sequence[tuple[int, memoryview]]) -> list[int]:
-        """Fill each piece from its offset, all of them in one step, where that takes no waiting.
-
-        Returns the indexes of those that were not filled, because they are not in memory.
-
-        Raises:
-            ClaimEnded: the claim does not hold any more.
-        """
-        volume = self._volume
-        low, high = _span(pieces)
-        with volume.locked(low, high - low, shared=True):
-            self.check()
-            return [
-                index
-                for index, (offset, buffer) in enumerate(pieces)
-                if not volume.pread_now(offset, buffer)
-            ]
-
-    def write(self, pieces: Sequence[tuple[int, memoryview]]) -> None:
-        """Write each piece at its offset, all of them in one step, and count them.
-
-        Raises:
-            ClaimEnded: the claim does not hold any more.
-            DriveFaulted: the drive's content cannot be trusted.
-            StorageFailed, StoreFull: the ranges hold old bytes, new bytes or a mix.
-        """
-        volume = self._volume
-        low, high = _span(pieces)
-        length = 0
-        with volume.locked(low, high - low, shared=False):
-            self.check()
-            self.require_sound()
-            for offset, data in pieces:
-                volume.pwrite(offset, data)
-                length += len(data)
-        self.count_writes(length, len(pieces))
-
     def reading(self, offset: int, length: int) -> "Hold":
         """Hold the range for reads inside it; the hold yields the volume.
 
@@ -175,6 +139,22 @@ class Export:
         return Hold(
             self, self._volume, self._volume.locked(offset, length, shared=False), is_write=True
         )
+
+    @property
+    def version(self) -> int | None:
+        """The catalog's version at which the claim was last seen to hold."""
+        return self._version
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the drive's content could be trusted then."""
+        return not self._drive.fault
+
+    def native_pieces(self, buffer: memoryview, *, longest: int) -> NativePieces | None:
+        """Return native steps between the drive and *buffer*, where there are any for it."""
+        place = self._ctx.catalog.change_counter()
+        counter = None if place is None else Counter(*place)
+        return native_pieces(self._volume, counter, buffer, longest=longest)
 
     def flush(self) -> None:
         """Make durable what was written by anybody before the call.
@@ -213,14 +193,72 @@ class Export:
         self._volume.close()
 
 
-def _span(pieces: Sequence[tuple[int, memoryview]]) -> tuple[int, int]:
+class Batches:
+    """Small reads and writes between an export and one buffer, several at a time."""
+
+    def __init__(self, export: Export, buffer: memoryview, *, longest: int) -> None:
+        """Work on *export*; no piece is longer than *longest*."""
+        self._export = export
+        self._buffer = buffer
+        self._native = export.native_pieces(buffer, longest=longest)
+
+    def read(self, pieces: Sequence[Piece]) -> list[int]:
+        """Fill the pieces, those in one step that are in memory, and count them.
+
+        Returns the indexes of the others, which would take waiting for a disk.
+
+        Raises:
+            ClaimEnded: the claim does not hold any more.
+            StorageFailed: the store or the counters failed.
+        """
+        done = 0
+        missing: list[int] = []
+        version = self._export.version
+        if self._native is not None and version is not None:
+            done = self._native.read(version, pieces)
+        if done < len(pieces):
+            missing = self._read_rest(pieces, done)
+        length = sum([piece.length for piece in pieces])
+        for index in missing:
+            length -= pieces[index].length
+        if length:
+            self._export.count_reads(length, len(pieces) - len(missing))
+        return missing
+
+    def _read_rest(self, pieces: Sequence[Piece], start: int) -> list[int]:
+        low, high = _span(pieces[start:])
+        with self._export.reading(low, high - low) as volume:
+            return [
+                index
+                for index, (offset, length, at) in enumerate(pieces)
+                if index >= start and not volume.pread_now(offset, self._buffer[at : at + length])
+            ]
+
+    def write(self, pieces: Sequence[Piece]) -> None:
+        """Write the pieces, mostly in one step, and count them.
+
+        Raises:
+            ClaimEnded: the claim does not hold any more.
+            DriveFaulted: the drive's content cannot be trusted.
+            StorageFailed, StoreFull: the ranges hold old bytes, new bytes or a mix.
+        """
+        done = 0
+        version = self._export.version
+        if self._native is not None and version is not None and self._export.is_sound:
+            done = self._native.write(version, pieces)
+        if done < len(pieces):
+            low, high = _span(pieces[done:])
+            with self._export.writing(low, high - low) as volume:
+                for offset, length, at in pieces[done:]:
+                    volume.pwrite(offset, self._buffer[at : at + length])
+        self._export.count_writes(sum(piece.length for piece in pieces), len(pieces))
+
+
+def _span(pieces: Sequence[Piece]) -> tuple[int, int]:
     """Return where the first begins and the last ends, in the drive."""
-    if len(pieces) == 1:
-        ((offset, buffer),) = pieces
-        return offset, offset + len(buffer)
     return (
-        min(offset for offset, _ in pieces),
-        max(offset + len(buffer) for offset, buffer in pieces),
+        min(piece.offset for piece in pieces),
+        max(piece.offset + piece.length for piece in pieces),
     )
 
 

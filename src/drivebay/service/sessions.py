@@ -26,6 +26,13 @@ KILL_AFTER_S = 5.0
 
 _DIE_WITHIN_S = 10.0
 
+CONNECTIONS_MAX = 128
+"""How many connections of one claim one process has at once, so that others find room."""
+
+
+class TooManyConnections(Exception):
+    """A claim has all the connections that it may have in this process."""
+
 
 class Serving:
     """The claims that this process serves."""
@@ -41,9 +48,15 @@ class Serving:
 
     @contextmanager
     def connection(self, claim: int) -> Iterator[None]:
-        """Have a connection of the claim; look whether the claim still holds once inside."""
+        """Have a connection of the claim; look whether the claim still holds once inside.
+
+        Raises:
+            TooManyConnections: the claim has all that it may have.
+        """
         # Locks of one open file do not add up, so they are counted here.
         with self._lock:
+            if self._connections[claim] >= CONNECTIONS_MAX:
+                raise TooManyConnections
             if not self._connections[claim]:
                 ranges.wait_lock(self._fd, claim, 1, shared=False)
             self._connections[claim] += 1

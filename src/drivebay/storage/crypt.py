@@ -87,12 +87,13 @@ class NativeCipher:
             LookupError: no such one was built, or this machine cannot run it.
         """
         assert len(key) == 64, "a key that is not two AES-256 keys"
-        library = _native()
+        library = native()
         name = implementation or next(iter(implementations()), None)
         if library is None or name is None:
             raise LookupError("the native cipher is not built")
-        self._expanded = (ctypes.c_char * library.held.drivebay_xts_size())()
-        if library.held.drivebay_xts_make(self._expanded, name.encode(), key) != 0:
+        self.expanded = (ctypes.c_char * library.held.drivebay_xts_size())()
+        """The key as the shared object's calls take it."""
+        if library.held.drivebay_xts_make(self.expanded, name.encode(), key) != 0:
             raise LookupError(f"the cipher {name} cannot be run here")
         self._run_held = library.held.drivebay_xts_run
         self._run = library.released.drivebay_xts_run
@@ -111,7 +112,7 @@ class NativeCipher:
         # Plain ints and arrays, which ctypes passes without being told types, at half the price;
         # ints as 32 bits, so the number goes in halves.  The array of one byte is where data starts.
         start = _Start.from_buffer(data)
-        if run(self._expanded, encrypt, first & _LOW, first >> 32, start, sectors) != 0:
+        if run(self.expanded, encrypt, first & _LOW, first >> 32, start, sectors) != 0:
             raise StorageFailed(operation="encrypt" if encrypt else "decrypt")
 
 
@@ -123,7 +124,7 @@ _LOW = 2**32 - 1
 _HELD_SECTORS_MAX = 4
 
 
-class _Library(NamedTuple):
+class Library(NamedTuple):
     """The shared object: calls that keep the interpreter's lock, and calls that release it."""
 
     held: ctypes.PyDLL
@@ -131,11 +132,13 @@ class _Library(NamedTuple):
 
 
 @cache
-def _native() -> _Library | None:
+def native() -> Library | None:
+    """Return the shared object, if it was built and this machine can use it."""
     for built in sorted(Path(__file__).parent.glob("_xts*.so")):
         try:
-            library = _Library(ctypes.PyDLL(str(built)), ctypes.CDLL(str(built)))
+            library = Library(ctypes.PyDLL(str(built)), ctypes.CDLL(str(built)))
             library.held.drivebay_xts_name.restype = ctypes.c_char_p
+            _ = library.held.drivebay_read_pieces
         except (OSError, AttributeError):
             continue  # Built for another machine, or from another version's source.
         if library.held.drivebay_xts_name(0) is not None:
@@ -145,7 +148,7 @@ def _native() -> _Library | None:
 
 def implementations() -> Iterator[str]:
     """Yield what `NativeCipher` can be made of on this machine, the fastest first."""
-    library = _native()
+    library = native()
     if library is None:
         return
     for index in count():
@@ -157,12 +160,12 @@ def implementations() -> Iterator[str]:
 
 def is_native() -> bool:
     """Whether drives are encrypted by a native loop."""
-    return _native() is not None
+    return native() is not None
 
 
 def sector_cipher(key: bytes) -> SectorCipher:
     """Return the fastest cipher that this machine has; threads may share it."""
-    return PortableCipher(key) if _native() is None else NativeCipher(key)
+    return PortableCipher(key) if native() is None else NativeCipher(key)
 
 
 class CryptVolume:
@@ -181,6 +184,16 @@ class CryptVolume:
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def stored(self) -> Volume:
+        """The volume that the encrypted bytes are in."""
+        return self._inner
+
+    @property
+    def cipher(self) -> SectorCipher:
+        """What they are encrypted with."""
+        return self._cipher
 
     def pread(self, offset: int, buffer: memoryview) -> None:
         start, end = self._widened(offset, len(buffer))

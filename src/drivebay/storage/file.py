@@ -86,6 +86,16 @@ class FileVolume:
     def size(self) -> int:
         return self._size
 
+    @property
+    def descriptor(self) -> int:
+        """The open file, until the volume is closed."""
+        return self._fd
+
+    @property
+    def is_memory(self) -> bool:
+        """Whether no read ever waits for a disk."""
+        return self._is_memory
+
     def pread(self, offset: int, buffer: memoryview) -> None:
         self._require_inside(offset, len(buffer))
         done, rest = 0, buffer

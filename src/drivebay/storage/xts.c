@@ -11,7 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#define SECTOR 4096
+#include "xts.h"
+
 #define ROUNDS 14
 
 /* A drive's key, expanded.  Nothing in it changes once it is made, so threads may share it. */
@@ -33,7 +34,7 @@ struct implementation {
                uint32_t count);
 };
 
-static int is_zero(const unsigned char *sector)
+int is_zero(const unsigned char *sector)
 {
     uint64_t head;
     memcpy(&head, sector, sizeof head);
@@ -260,6 +261,12 @@ int drivebay_xts_make(struct xts *xts, const char *name, const unsigned char key
             return 0;
         }
     return -1;
+}
+
+int xts_run(const struct xts *xts, int encrypt, uint64_t first, unsigned char *data,
+            uint32_t count)
+{
+    return xts->implementation->run(xts, encrypt, first, data, count);
 }
 
 /* See `implementation.run`.  The sector number comes in halves, which ctypes passes fastest. */
