@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from drivebay.storage.crypt import CryptVolume, NativeCipher, PortableCipher, is_native
 from drivebay.storage.file import FileStore
 from drivebay.storage.memory import MemoryStore
-from drivebay.storage.pieces import Counter, NativePieces, Piece, native_pieces
+from drivebay.storage.pieces import Counter, NativePieces, native_pieces
 from drivebay.storage.volume import Volume
 from drivebay.units import KIB
 
@@ -84,9 +84,9 @@ def test_what_is_written_is_read_the_long_way_and_the_other_way_round(bench):
     data = os.urandom(2 * SECTOR)
     bench.put(28, data)
 
-    assert bench.native.write(VERSION, [Piece(3 * SECTOR, 2 * SECTOR, 28)]) == 1
+    assert bench.native.write(VERSION, [(3 * SECTOR, 2 * SECTOR, 28)]) == 1
     assert bench.read(3 * SECTOR, 2 * SECTOR) == data
-    assert bench.native.read(VERSION, [Piece(3 * SECTOR, 2 * SECTOR, LONGEST)]) == 1
+    assert bench.native.read(VERSION, [(3 * SECTOR, 2 * SECTOR, LONGEST)]) == 1
 
     assert bytes(bench.buffer[LONGEST : LONGEST + 2 * SECTOR]) == data
     assert bytes(bench.buffer[28 : 28 + 2 * SECTOR]) == data
@@ -104,42 +104,39 @@ def test_any_pieces_are_written_in_order_and_read_as_they_were(bench, ranges, se
         data = (seed + bytes([1 + first])) * (count * SECTOR)
         data = data[: count * SECTOR].replace(b"\0", b"\1")
         bench.put(at, data)
-        piece = Piece(first * SECTOR, count * SECTOR, at)
+        piece = (first * SECTOR, count * SECTOR, at)
         assert bench.native.write(VERSION, [piece]) == 1
-        expected[piece.offset : piece.offset + piece.length] = data
+        expected[first * SECTOR : (first + count) * SECTOR] = data
 
     assert bench.read(0, SIZE) == expected
     pieces = [
-        Piece(first * SECTOR, SECTOR, 3 + index * SECTOR) for index, (first, _) in enumerate(ranges)
+        (first * SECTOR, SECTOR, 3 + index * SECTOR) for index, (first, _) in enumerate(ranges)
     ]
     assert bench.native.read(VERSION, pieces) == len(pieces)
-    for piece in pieces:
-        found = bytes(bench.buffer[piece.at : piece.at + SECTOR])
-        assert found == expected[piece.offset : piece.offset + SECTOR]
+    for offset, _, at in pieces:
+        assert bytes(bench.buffer[at : at + SECTOR]) == expected[offset : offset + SECTOR]
 
 
 def test_holes_are_read_as_zeros(bench):
     bench.put(0, noise(SECTOR))
 
-    assert bench.native.read(VERSION, [Piece(5 * SECTOR, SECTOR, 0)]) == 1
+    assert bench.native.read(VERSION, [(5 * SECTOR, SECTOR, 0)]) == 1
 
     assert bytes(bench.buffer[:SECTOR]) == bytes(SECTOR)
 
 
-@pytest.mark.parametrize(
-    "piece", [Piece(1, SECTOR, 0), Piece(0, 1, 0), Piece(SECTOR, SECTOR + 512, 0)]
-)
+@pytest.mark.parametrize("piece", [(1, SECTOR, 0), (0, 1, 0), (SECTOR, SECTOR + 512, 0)])
 def test_what_is_not_whole_sectors_is_left_to_the_long_way(bench, piece):
     bench.put(0, noise(LONGEST))
 
-    assert bench.native.read(VERSION, [Piece(0, SECTOR, 0), piece]) == 0
-    assert bench.native.write(VERSION, [Piece(0, SECTOR, 0), piece]) == 0
+    assert bench.native.read(VERSION, [(0, SECTOR, 0), piece]) == 0
+    assert bench.native.write(VERSION, [(0, SECTOR, 0), piece]) == 0
     assert bench.read(0, SIZE) == bytes(SIZE)
 
 
 def test_a_sector_of_zeros_is_left_to_the_long_way_which_makes_it_a_hole(bench):
     bench.put(0, noise(SECTOR) + bytes(SECTOR) + noise(SECTOR))
-    pieces = [Piece(0, SECTOR, 0), Piece(SECTOR, 2 * SECTOR, SECTOR), Piece(9 * SECTOR, SECTOR, 0)]
+    pieces = [(0, SECTOR, 0), (SECTOR, 2 * SECTOR, SECTOR), (9 * SECTOR, SECTOR, 0)]
 
     assert bench.native.write(VERSION, pieces) == 1
 
@@ -150,19 +147,19 @@ def test_a_sector_of_zeros_is_left_to_the_long_way_which_makes_it_a_hole(bench):
 def test_nothing_is_done_when_the_counter_has_changed(bench):
     bench.put(0, noise(SECTOR))
 
-    assert bench.native.write(VERSION + 1, [Piece(0, SECTOR, 0)]) == 0
-    assert bench.native.read(VERSION - 1, [Piece(0, SECTOR, 0)]) == 0
-    assert bench.native.read(7, [Piece(0, SECTOR, 0)]) == 0
+    assert bench.native.write(VERSION + 1, [(0, SECTOR, 0)]) == 0
+    assert bench.native.read(VERSION - 1, [(0, SECTOR, 0)]) == 0
+    assert bench.native.read(7, [(0, SECTOR, 0)]) == 0
 
     bench.counter.write_bytes(b"")
-    assert bench.native.write(VERSION, [Piece(0, SECTOR, 0)]) == 0
+    assert bench.native.write(VERSION, [(0, SECTOR, 0)]) == 0
     assert bench.read(0, SECTOR) == bytes(SECTOR)
 
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_nothing_is_done_while_a_lock_is_not_free(bench, shared):
     bench.put(0, noise(SECTOR))
-    pieces = [Piece(0, SECTOR, 0), Piece(8 * SECTOR, SECTOR, 0)]
+    pieces = [(0, SECTOR, 0), (8 * SECTOR, SECTOR, 0)]
 
     with bench.other.locked(8 * SECTOR, 1, shared=shared):
         assert bench.native.write(VERSION, pieces) == 0
@@ -176,7 +173,7 @@ def test_no_lock_is_kept(bench, way):
     bench.put(0, noise(SECTOR))
 
     for version in (VERSION, VERSION + 1):
-        getattr(bench.native, way)(version, [Piece(0, SECTOR, 0), Piece(4 * SECTOR, SECTOR, 0)])
+        getattr(bench.native, way)(version, [(0, SECTOR, 0), (4 * SECTOR, SECTOR, 0)])
 
         with bench.other.locked_whole(shared=False, wait_s=0.0):
             pass
@@ -186,7 +183,7 @@ def test_a_file_that_was_cut_is_left_to_the_long_way(bench):
     (path,) = (bench.store._path).glob("*.volume")
     os.truncate(path, 8 * SECTOR)
 
-    pieces = [Piece(7 * SECTOR, SECTOR, 0), Piece(8 * SECTOR, SECTOR, SECTOR)]
+    pieces = [(7 * SECTOR, SECTOR, 0), (8 * SECTOR, SECTOR, SECTOR)]
 
     assert bench.native.read(VERSION, pieces) == 1
 
@@ -206,7 +203,7 @@ def files_no_longer_than(length: int) -> Iterator[None]:
 def test_what_cannot_be_written_is_still_there_in_plain_for_the_long_way(bench):
     data = noise(2 * SECTOR)
     bench.put(0, data)
-    pieces = [Piece(0, SECTOR, 0), Piece(9 * SECTOR, SECTOR, SECTOR)]
+    pieces = [(0, SECTOR, 0), (9 * SECTOR, SECTOR, SECTOR)]
 
     with files_no_longer_than(4 * SECTOR):
         done = bench.native.write(VERSION, pieces)

@@ -63,14 +63,16 @@ _unpack = REQUEST.unpack_from
 _OVERHEAD = 64
 
 
-class _Small(NamedTuple):
-    """A small read or write: where its data is, if it has any, in the buffer that it came in."""
+class _Run(NamedTuple):
+    """Small reads, or small writes, that are carried out together.
+
+    *pieces* say where in the buffer the data of each is, or goes; *length* is that of all replies.
+    """
 
     command: int
-    cookie: int
-    offset: int
+    cookies: list[int]
+    pieces: list[Piece]
     length: int
-    at: int
 
 
 class Request(NamedTuple):
@@ -141,8 +143,8 @@ class Session:
         if self._end - self._at < _HEAD:
             return self._receive()
         run = self._gather()
-        if run:
-            (self._write_run if run[0].command else self._read_run)(run)
+        if run.cookies:
+            (self._write_run if run.command else self._read_run)(run)
             return True
         _, flags, command, cookie, offset, length = _unpack(self._in, self._at)
         if command == _WRITE and length <= SMALL_MAX and self._end - self._at < _HEAD + length:
@@ -150,34 +152,46 @@ class Session:
         self._at += _HEAD
         return self._single(Request(flags, command, cookie, offset, length))
 
-    def _gather(self) -> list[_Small]:
-        """Take small reads, or small writes, that have arrived whole off the buffer."""
-        view, at, end = self._in, self._at, self._end
-        refusal = self._protocol.refusal
-        run: list[_Small] = []
-        room = _SEND
+    def _gather(self) -> _Run:
+        """Take small reads, or small writes, that have arrived whole off the buffer.
+
+        The headers of reads' replies are put where their data will follow.
+        """
+        view, at, end, out = self._in, self._at, self._end, self._out
+        refusal, header = self._protocol.refusal, self._protocol.data_header
+        cookies: list[int] = []
+        pieces: list[Piece] = []
+        kind, size = _WRITE, 0
         while end - at >= _HEAD:
             magic, flags, command, cookie, offset, length = _unpack(view, at)
             if is_fatal(magic, command, length):
-                if run:
+                if cookies:
                     break  # What came before it is answered first.
                 raise Lost("what was sent is no request")
             behind = at + _HEAD + (length if command else 0)
-            room -= length + _OVERHEAD
             if (
                 flags
                 or command > _WRITE
                 or length > SMALL_MAX
                 or behind > end
-                or room < 0
-                or (run and command != run[0].command)
+                or size + length + _OVERHEAD > _SEND
+                or (cookies and command != kind)
                 or refusal(flags, command, offset, length) is not None
             ):
                 break
-            run.append(_Small(command, cookie, offset, length, at + _HEAD))
+            kind = command
+            cookies.append(cookie)
+            if command:
+                pieces.append((offset, length, at + _HEAD))
+            else:
+                head = header(cookie, offset, length)
+                start = size + len(head)
+                out[size:start] = head
+                pieces.append((offset, length, start))
+                size = start + length
             at = behind
         self._at = at
-        return run
+        return _Run(kind, cookies, pieces, size)
 
     def _receive(self) -> bool:
         """Receive what comes next behind what is there."""
@@ -203,41 +217,34 @@ class Session:
                 if not is_idle:
                     raise Lost("a request was begun and not finished") from None
 
-    def _read_run(self, run: Sequence[_Small]) -> None:
-        out, at = self._out, 0
-        header = self._protocol.data_header
-        pieces, replies = [], []
-        for _, cookie, offset, length, _ in run:
-            head = header(cookie, offset, length)
-            start, at = at, at + len(head)
-            out[start:at] = head
-            pieces.append(Piece(offset, length, at))
-            at += length
-            replies.append((start, at))
+    def _read_run(self, run: _Run) -> None:
         try:
-            missing = self._reads.read(pieces)
+            missing = self._reads.read(run.pieces)
         except DrivebayError as failure:
-            self._fail([one.cookie for one in run], failure)
+            self._fail(run.cookies, failure)
             return
         if not missing:
-            self._send(out[:at])
+            self._send(self._out[: run.length])
             return
-        for index, (one, (start, end)) in enumerate(zip(run, replies, strict=True)):
+        start = 0
+        for index, (cookie, (offset, length, at)) in enumerate(
+            zip(run.cookies, run.pieces, strict=True)
+        ):
             if index in missing:
-                request = Request(0, _READ, one.cookie, one.offset, one.length)
-                self._carry_out(request, self._read_whole)
+                self._carry_out(Request(0, _READ, cookie, offset, length), self._read_whole)
             else:
-                self._send(out[start:end])
+                self._send(self._out[start : at + length])
+            start = at + length
 
-    def _write_run(self, run: Sequence[_Small]) -> None:
+    def _write_run(self, run: _Run) -> None:
         try:
-            self._writes.write([Piece(offset, length, at) for _, _, offset, length, at in run])
+            self._writes.write(run.pieces)
         except DrivebayError as failure:
             # Which of them are in place is not known, and none was answered.
-            self._fail([one.cookie for one in run], failure)
+            self._fail(run.cookies, failure)
             return
         done = self._protocol.done
-        self._send(b"".join([done(one.cookie) for one in run]))
+        self._send(b"".join([done(cookie) for cookie in run.cookies]))
 
     def _single(self, request: Request) -> bool:
         """Carry out a request that is long, has flags or is neither a read nor a write."""

@@ -218,9 +218,9 @@ class Batches:
             done = self._native.read(version, pieces)
         if done < len(pieces):
             missing = self._read_rest(pieces, done)
-        length = sum([piece.length for piece in pieces])
+        length = _total(pieces)
         for index in missing:
-            length -= pieces[index].length
+            length -= pieces[index][1]
         if length:
             self._export.count_reads(length, len(pieces) - len(missing))
         return missing
@@ -251,14 +251,18 @@ class Batches:
             with self._export.writing(low, high - low) as volume:
                 for offset, length, at in pieces[done:]:
                     volume.pwrite(offset, self._buffer[at : at + length])
-        self._export.count_writes(sum(piece.length for piece in pieces), len(pieces))
+        self._export.count_writes(_total(pieces), len(pieces))
+
+
+def _total(pieces: Sequence[Piece]) -> int:
+    return sum([length for _, length, _ in pieces])
 
 
 def _span(pieces: Sequence[Piece]) -> tuple[int, int]:
     """Return where the first begins and the last ends, in the drive."""
     return (
-        min(piece.offset for piece in pieces),
-        max(piece.offset + piece.length for piece in pieces),
+        min(offset for offset, _, _ in pieces),
+        max(offset + length for offset, length, _ in pieces),
     )
 
 

@@ -18,13 +18,11 @@ from drivebay.storage.file import FileVolume
 from drivebay.storage.volume import Volume
 from drivebay.storage.zeros import SECTOR
 
+Piece = tuple[int, int, int]
+"""A range of a volume, offset and length, and where in a buffer its bytes are or go.
 
-class Piece(NamedTuple):
-    """A range of a volume, and where in a buffer its bytes are or go."""
-
-    offset: int
-    length: int
-    at: int
+A plain tuple: it is made for every request.
+"""
 
 
 class Counter(NamedTuple):
