@@ -215,7 +215,9 @@ class _Search:
     def _tangle(self, done: int) -> list[int]:
         """Return those who may come next that meet the most urgent of them, through others too."""
         ready = self._ready(done)
-        urgent = min(ready, key=lambda one: self._facts.due[one])
+        # Not one that may as well never happen.
+        certain = [one for one in ready if self._facts.certain >> one & 1]
+        urgent = min(certain, key=lambda one: self._facts.due[one])
         found, others = [urgent], [one for one in ready if one != urgent]
         for one in found:
             met = [other for other in others if self._meet(one, other)]

@@ -138,6 +138,14 @@ RIGHT = {
         image(1, 2, "b", "a", 4),
         read(3, 4, "x", drive="b"),
     ],
+    "a zeroing that had its time missed it, beside a write elsewhere": [
+        read(0, 5, ZERO),
+        write(0, 1, "x", count=2),
+        write(3, 9, "y", first=1),
+        doubtful(zero(4, 6)),
+        read(10, 11, "x"),
+        read(10, 11, "y", first=1),
+    ],
     "an unanswered image comes late, with what its source held then": [
         image(0, NEVER, "b", "a", 4),
         write(1, 2, "x"),
