@@ -40,7 +40,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 def looked(clock: Clock, one: Waiting) -> int:
     """Return how often the clock was looked at in a wait's beginning."""
     before = clock.looks
-    one.begin()
+    one.begin(is_alone=True)
     return clock.looks - before
 
 
@@ -50,7 +50,7 @@ def test_a_new_connection_sleeps_at_once(clock, ends):
 
 def test_after_a_short_wait_it_looks_for_a_moment_and_no_longer(clock, ends):
     one = Waiting(ends[1])
-    one.begin()
+    one.begin(is_alone=True)
     one.end()
 
     before = clock.now
@@ -61,19 +61,30 @@ def test_after_a_short_wait_it_looks_for_a_moment_and_no_longer(clock, ends):
 
 def test_after_a_long_wait_it_sleeps_at_once(clock, ends):
     one = Waiting(ends[1])
-    one.begin()
+    one.begin(is_alone=True)
     one.end()
-    one.begin()
+    one.begin(is_alone=True)
     clock.now += MOMENT_S
     one.end()
 
     assert looked(clock, one) == 1
 
 
+def test_a_client_with_several_requests_under_way_is_not_looked_for(clock, ends):
+    one = Waiting(ends[1])
+    one.begin(is_alone=True)
+    one.end()
+    before = clock.looks
+
+    one.begin(is_alone=False)
+
+    assert clock.looks == before + 1
+
+
 def test_it_ends_to_look_when_something_has_come(clock, ends):
     client, server = ends
     one = Waiting(server)
-    one.begin()
+    one.begin(is_alone=True)
     one.end()
     client.send(b"request")
 
@@ -83,7 +94,7 @@ def test_it_ends_to_look_when_something_has_come(clock, ends):
 def test_it_ends_to_look_when_the_client_is_gone(clock, ends):
     client, server = ends
     one = Waiting(server)
-    one.begin()
+    one.begin(is_alone=True)
     one.end()
     client.close()
 
@@ -92,7 +103,7 @@ def test_it_ends_to_look_when_the_client_is_gone(clock, ends):
 
 def test_one_connection_of_a_process_looks_at_a_time(clock, ends):
     one = Waiting(ends[1])
-    one.begin()
+    one.begin(is_alone=True)
     one.end()
 
     with waiting._looking:

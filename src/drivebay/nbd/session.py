@@ -59,6 +59,9 @@ _READ, _WRITE = int(Command.READ), int(Command.WRITE)
 _HEAD = REQUEST.size
 _unpack = REQUEST.unpack_from
 
+# Received at a time where large writes are expected: a header, and little of what follows.
+_LITTLE = 512
+
 # More than the header of a small read's reply takes.
 _OVERHEAD = 64
 
@@ -116,6 +119,9 @@ class Session:
         self._waiting = Waiting(connection)
         self._in = _buffer(_RECEIVE)
         self._at = self._end = 0
+        # Of what was carried out last: how many requests, and whether it was one with much data.
+        self._were_together = 0
+        self._was_large = False
         self._out = _buffer(_SEND)
         self._reads = Batches(export, self._out, longest=SMALL_MAX)
         self._writes = Batches(export, self._in, longest=SMALL_MAX)
@@ -143,13 +149,16 @@ class Session:
         if self._end - self._at < _HEAD:
             return self._receive()
         run = self._gather()
+        self._were_together = len(run.cookies) or 1
         if run.cookies:
+            self._was_large = False
             (self._write_run if run.command else self._read_run)(run)
             return True
         _, flags, command, cookie, offset, length = _unpack(self._in, self._at)
         if command == _WRITE and length <= SMALL_MAX and self._end - self._at < _HEAD + length:
             return self._receive()
         self._at += _HEAD
+        self._was_large = command == _WRITE and length > SMALL_MAX
         return self._single(Request(flags, command, cookie, offset, length))
 
     def _gather(self) -> _Run:
@@ -202,8 +211,10 @@ class Session:
             self._in[: end - start] = bytes(self._in[start:end])
             self._at, self._end = 0, end - start
             start, end = 0, end - start
-        self._waiting.begin()
-        count = self._recv_into(self._in[end:], is_idle=start == end)
+        self._waiting.begin(is_alone=self._were_together == 1)
+        # A large request's data is not to come here, from where it would have to be copied.
+        limit = end + _LITTLE if self._was_large else len(self._in)
+        count = self._recv_into(self._in[end:limit], is_idle=start == end)
         self._waiting.end()
         self._end = end + count
         return count > 0

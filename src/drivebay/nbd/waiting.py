@@ -29,10 +29,14 @@ class Waiting:
         self._is_eager = False
         self._since = 0.0
 
-    def begin(self) -> None:
-        """Look for a moment, if that is worth it; then it is for the caller to receive."""
+    def begin(self, *, is_alone: bool) -> None:
+        """Look for a moment, if that is worth it; then it is for the caller to receive.
+
+        It is not where the client has more than one request under way: what was answered before
+        was not *is_alone*.
+        """
         self._since = perf_counter()
-        if self._is_eager and _looking.acquire(blocking=False):
+        if is_alone and self._is_eager and _looking.acquire(blocking=False):
             try:
                 self._look(self._since + MOMENT_S)
             finally:

@@ -1,4 +1,4 @@
-/* Small reads and writes of one volume's file, many of them under one lock and in one call: what
+/* Small reads and writes of one volume's file, many of them in one step and in one call: what
  * storage/pieces.py does without it, for the usual case.  Whatever is unusual (a lock that is not
  * free, something committed meanwhile, a page that is not in memory, an error) ends the call, and
  * the caller does the rest the long way.
@@ -31,8 +31,15 @@ struct piece {
     uint32_t at;
 };
 
-/* Locks from the first piece's start to the last one's end; 0 when held. */
-static int set_lock(int file, short kind, const struct piece *pieces, uint32_t count)
+static int set_lock(int file, short kind, uint64_t start, uint64_t length)
+{
+    struct flock range = {.l_type = kind, .l_whence = SEEK_SET,
+                          .l_start = (off_t)start, .l_len = (off_t)length};
+    return fcntl(file, F_OFD_SETLK, &range);
+}
+
+/* Gives back whatever is held between the first piece's start and the last one's end. */
+static void unlock(int file, const struct piece *pieces, uint32_t count)
 {
     uint64_t low = UINT64_MAX, high = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -40,9 +47,19 @@ static int set_lock(int file, short kind, const struct piece *pieces, uint32_t c
         low = pieces[i].offset < low ? pieces[i].offset : low;
         high = end > high ? end : high;
     }
-    struct flock range = {.l_type = kind, .l_whence = SEEK_SET,
-                          .l_start = (off_t)low, .l_len = (off_t)(high - low)};
-    return fcntl(file, F_OFD_SETLK, &range);
+    set_lock(file, F_UNLCK, low, high - low);
+}
+
+/* Holds every piece; 0 when done.  Each by itself: random ones are spread over the whole volume, and
+ * a lock over all of it would keep others waiting.  Nobody waits here, so the order is free. */
+static int lock(int file, short kind, const struct piece *pieces, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (set_lock(file, kind, pieces[i].offset, pieces[i].length) != 0) {
+            unlock(file, pieces, count);
+            return -1;
+        }
+    return 0;
 }
 
 /* Whether the counter, four bytes in network order, is what it was. */
@@ -91,12 +108,12 @@ static uint32_t each(const struct volume *volume, uint32_t expected, const struc
                      int (*step)(const struct volume *, const struct piece *))
 {
     uint32_t done = 0;
-    if (set_lock(volume->file, kind, pieces, count) != 0)
+    if (lock(volume->file, kind, pieces, count) != 0)
         return 0;
     if (is_unchanged(volume, expected))
         while (done < count && step(volume, &pieces[done]) == 0)
             done++;
-    set_lock(volume->file, F_UNLCK, pieces, count);
+    unlock(volume->file, pieces, count);
     return done;
 }
 
