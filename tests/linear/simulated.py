@@ -85,8 +85,11 @@ def simulate(random: Random, shape: Shape) -> Simulation:
             moment = now + random.random() * length
             operation = replace(operation, client=str(client), invoked=now, returned=now + length)
             if random.random() < shape.unknown:
-                operation = replace(operation, returned=inf, outcome=Outcome.UNKNOWN, seen=())
-                moment = random.choice([inf, moment, moment + random.random() * 3000])
+                operation = replace(operation, outcome=Outcome.UNKNOWN, seen=())
+                moment = random.choice([inf, moment])
+                if random.random() < 0.5:
+                    late = moment + random.random() * 3000
+                    operation, moment = replace(operation, returned=inf), late
             planned.append(Planned(operation, moment))
             now += length
     return Simulation(planned, random)

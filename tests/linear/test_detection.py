@@ -69,11 +69,11 @@ MEASURED = {
         reordered_writes: 28,
     },
     "unanswered": {
-        stale_read: 30,
+        stale_read: 36,
         torn_read: 40,
-        dropped_write: 17,
-        late_write: 28,
-        reordered_writes: 36,
+        dropped_write: 11,
+        late_write: 23,
+        reordered_writes: 32,
     },
     "imaged": {
         stale_read: 21,
