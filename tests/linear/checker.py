@@ -18,35 +18,51 @@ from math import inf
 from linear.history import ZERO, Operation, Outcome, Tag
 from linear.parts import Step, related
 
-STATES_MAX = 400_000
-"""How many states are remembered before the search gives up; some hundred bytes each."""
+STATES_MAX = 100_000
+"""How many states are looked at before the search gives up; a fraction of a millisecond each."""
 
 
 class Undecided(Exception):
     """The history was too tangled to be judged."""
 
 
-def is_linearizable(history: Iterable[Operation]) -> bool:
+class Effort:
+    """How much may be spent on one judgement, or on several together."""
+
+    def __init__(self, states: int = STATES_MAX) -> None:
+        self._left = states
+
+    def spend(self) -> None:
+        """Look at one more state."""
+        self._left -= 1
+        if self._left < 0:
+            raise Undecided
+
+
+def is_linearizable(history: Iterable[Operation], effort: Effort | None = None) -> bool:
     """Judge a history of drives that held zeros at first.
 
     Raises:
-        Undecided: it would take too much memory.
+        Undecided: it takes more than the *effort*.
     """
-    return all(_is_linearizable(steps, len(registers)) for registers, steps in related(history))
+    spent = effort or Effort()
+    return all(
+        _is_linearizable(steps, len(registers), spent) for registers, steps in related(history)
+    )
 
 
 def offending_part(history: Iterable[Operation]) -> list[Operation] | None:
     """Return the operations of a smallest part of a history that is not linearizable."""
     parts = sorted(related(history), key=lambda part: len(part[1]))
     for registers, steps in parts:
-        if not _is_linearizable(steps, len(registers)):
+        if not _is_linearizable(steps, len(registers), Effort()):
             return [step.operation for step in steps]
     return None
 
 
-def _is_linearizable(steps: list[Step], registers: int) -> bool:
+def _is_linearizable(steps: list[Step], registers: int, effort: Effort) -> bool:
     facts = _Facts(steps, registers)
-    return facts.are_possible and _Search(facts, registers).succeeds()
+    return facts.are_possible and _Search(facts, registers).succeeds(effort)
 
 
 class _Facts:
@@ -146,7 +162,7 @@ class _Search:
         self._first = (0, (ZERO,) * registers)
         self._touched = [frozenset(step.touched) for step in facts.steps]
 
-    def succeeds(self) -> bool:
+    def succeeds(self, effort: Effort) -> bool:
         seen = set()
         waiting = [self._first]
         while waiting:
@@ -159,8 +175,7 @@ class _Search:
             if key in seen:
                 continue
             seen.add(key)
-            if len(seen) > STATES_MAX:
-                raise Undecided(f"{len(self._facts.steps)} operations on {len(state)} registers")
+            effort.spend()
             waiting.extend(self._next(done, state))
         return False
 

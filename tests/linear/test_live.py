@@ -100,8 +100,8 @@ def nbd_clients(
 
 def judge(operations: list[Operation]) -> None:
     assert sum(one.outcome is Outcome.OK for one in operations) >= OPERATIONS_MIN
-    window = offending_window(operations)
-    assert window is None, window
+    if (window := offending_window(operations)) is not None:
+        pytest.fail(str(window), pytrace=False)
 
 
 def test_servers_and_http_clients_of_a_shared_drive_see_one_history(bay):
@@ -133,9 +133,9 @@ def test_of_writes_into_one_sector_none_is_lost(bay):
         record = Record(PIECES_OF_SECTORS)
         drive = bay.drive()
         claims = [bay.claim(drive) for _ in range(3)]
-        others = [bay.http(record, drive, random, 150) for _ in range(2)]
+        others = [bay.http(record, drive, random, 400) for _ in range(2)]
 
-        with at_once([*nbd_clients(record, claims, random, 350), *others]):
+        with at_once([*nbd_clients(record, claims, random, 1000), *others]):
             pass
 
         judge(record.operations)

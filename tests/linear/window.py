@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import islice, product
 from math import inf
 
-from linear.checker import Undecided, is_linearizable, offending_part
+from linear.checker import Effort, Undecided, is_linearizable, offending_part
 from linear.history import ZERO, Kind, Operation, Outcome, Tag, runs
 from linear.parts import related
 
@@ -32,12 +32,14 @@ class Window:
 def offending_window(history: Iterable[Operation]) -> Window | None:
     """Return a window of a history that is not linearizable, None if it is.
 
-    None of the window's operations can be left out: the rest would be linearizable.
+    None of the window's operations can be left out: the rest would be linearizable.  Only where the
+    history is very tangled it may be larger than it need be.
     """
     part = offending_part(history)
     if part is None:
         return None
-    window = _smallest(_shortest(part))
+    effort = Effort()
+    window = _smallest(_shortest(part, effort), effort)
     window.sort(key=lambda operation: operation.invoked)
     return Window(tuple(window), tuple(_allowed(window)))
 
@@ -50,14 +52,21 @@ def _line(operation: Operation, begin: int) -> str:
     return f"  {start:12.1f} .. {end:>12} us  {operation.client:12} {operation}"
 
 
-def _is_wrong(history: list[Operation]) -> bool:
+def _is_wrong(history: list[Operation], effort: Effort) -> bool:
     try:
-        return not is_linearizable(history)
+        return not is_linearizable(history, effort)
     except Undecided:
         return False  # It may be wrong too, but does not show it.
 
 
-def _shortest(history: list[Operation]) -> list[Operation]:
+def _is_right(history: list[Operation]) -> bool:
+    try:
+        return is_linearizable(history, Effort(1000))
+    except Undecided:
+        return False
+
+
+def _shortest(history: list[Operation], effort: Effort) -> list[Operation]:
     """Return the history up to the first answer with which it is wrong.
 
     No more answers can mend a history, so that answer is found by halving.
@@ -66,11 +75,12 @@ def _shortest(history: list[Operation]) -> list[Operation]:
     low, high = 0, len(answers) - 1
     while low < high:
         middle = (low + high) // 2
-        if _is_wrong(_until(history, answers[middle])):
+        if _is_wrong(_until(history, answers[middle]), effort):
             high = middle
         else:
             low = middle + 1
-    return _until(history, answers[high])
+    shortest = _until(history, answers[high])
+    return shortest if _is_wrong(shortest, effort) else history
 
 
 def _until(history: list[Operation], moment: float) -> list[Operation]:
@@ -83,14 +93,14 @@ def _unanswered(operation: Operation) -> Operation:
     return replace(operation, returned=inf, outcome=Outcome.UNKNOWN, seen=())
 
 
-def _smallest(history: list[Operation]) -> list[Operation]:
+def _smallest(history: list[Operation], effort: Effort) -> list[Operation]:
     """Leave operations out, many at a time and then each, for as long as the rest is wrong."""
     step = max(1, len(history) // 2)
     while True:
         before = len(history)
         for start in range(before - step, -step, -step):
             fewer = _without(history, history[max(0, start) : start + step])
-            if len(fewer) < len(history) and _is_wrong(fewer):
+            if len(fewer) < len(history) and _is_wrong(fewer, effort):
                 history = fewer
         if step == 1 and len(history) == before:
             return history
@@ -171,7 +181,7 @@ def _allowed(window: list[Operation]) -> list[str]:
     tags = [ZERO, *(one.tag for one in window if one.kind is Kind.WRITE)]
     tried = islice(product(dict.fromkeys(tags), repeat=len(spans)), ALLOWED_MAX)
     seen = (tuple(_spread(spans, each)) for each in tried)
-    fitting = [each for each in seen if not _is_wrong([*others, replace(last, seen=each)])]
+    fitting = [each for each in seen if _is_right([*others, replace(last, seen=each)])]
     return [runs(last.first, each) for each in fitting]
 
 
