@@ -128,19 +128,43 @@ def _loaded(rig: Rig, load: Load) -> Contest:
     return sides.contest(lambda export, seconds: export.load(load, seconds), verify)
 
 
-def _add(key: str, what: str, load: Load, *, is_quick: bool = False) -> None:
+def _add(  # noqa: PLR0913 - what a row is
+    key: str,
+    what: str,
+    unit: str,
+    build: Callable[[Rig], Contest],
+    *,
+    needs: tuple[str, ...] = COPY_NEEDS,
+    parts: int = 1,
+    is_quick: bool = False,
+    note: str = NOTE,
+) -> None:
+    """Add a row against both peers."""
     TABLE.row(
         key=key,
-        what=what,
+        what=f"encrypted {what}, default workers",
         against=AGAINST,
-        unit="requests/s" if load.is_random else "MB/s",
+        unit=unit,
         floor=1.0,
         goal=1.5,
+        needs=needs,
+        parts=parts,
+        is_quick=is_quick,
+        note=note,
+    )(build)
+
+
+def _add_load(key: str, what: str, load: Load, *, is_quick: bool = False) -> None:
+    _add(
+        key,
+        what,
+        "requests/s" if load.is_random else "MB/s",
+        lambda rig: _loaded(rig, load),
         needs=("fio:nbd", *COPY_NEEDS),
         parts=PARTS,
         is_quick=is_quick,
         note=WRITE_NOTE if load.is_write else NOTE,
-    )(lambda rig: _loaded(rig, load))
+    )
 
 
 def _add_random(
@@ -148,63 +172,48 @@ def _add_random(
 ) -> None:
     name = f"{depth}x{connections}" if connections > 1 else f"{depth}"
     over = f"{connections} connections" if connections > 1 else "1 connection"
-    _add(
+    _add_load(
         f"nbd-4k-{direction}-{name}",
-        f"encrypted 4 KiB random {direction}s at depth {depth}, {over}, default workers",
+        f"4 KiB random {direction}s at depth {depth}, {over}",
         Load(f"rand{direction}", content.SECTOR, depth, connections),
         is_quick=is_quick,
     )
 
 
 def _add_sequential(direction: str, *, is_quick: bool = False) -> None:
-    _add(
+    _add_load(
         f"nbd-seq-{direction}",
-        f"encrypted 1 MiB sequential {direction}s at depth 4, 1 connection, default workers",
+        f"1 MiB sequential {direction}s at depth 4, 1 connection",
         Load(direction, content.MIB, 4),
         is_quick=is_quick,
     )
 
 
-# Those that read come first: they find the source on all sides.
-_add_random("read", 1, is_quick=True)
-_add_random("read", 16, is_quick=True)
-_add_random("read", 16, 4)
-_add_sequential("read", is_quick=True)
-
-
-@TABLE.row(
-    key="nbdcopy-out",
-    what="encrypted read of the whole drive by nbdcopy, 4 connections, default workers",
-    against=AGAINST,
-    unit="MB/s",
-    floor=1.0,
-    goal=1.5,
-    needs=COPY_NEEDS,
-    note=NOTE,
-)
-def nbdcopy_out(rig: Rig) -> Contest:
-    """Reads, to nowhere."""
+def _copied_out(rig: Rig) -> Contest:
     sides = _sides(rig)
     return sides.contest(lambda export, _: export.read(), sides.verify_source)
 
 
-_add_random("write", 1)
-_add_random("write", 16)
-_add_random("write", 16, 4)
-_add_sequential("write")
-
-
-@TABLE.row(
-    key="nbdcopy-in",
-    what="encrypted write of the whole drive by nbdcopy --flush, 4 connections, default workers",
-    against=AGAINST,
-    unit="MB/s",
-    floor=1.0,
-    goal=1.5,
-    needs=COPY_NEEDS,
-    note=NOTE,
-)
-def nbdcopy_in(rig: Rig) -> Contest:
-    """Writes, flushed at the end."""
+def _copied_in(rig: Rig) -> Contest:
     sides = _sides(rig)
     return sides.contest(lambda export, _: export.write(rig.source), sides.verify_copied_in)
+
+
+# Those that read come first: they find the source on all sides.
+_add_random("read", 1, is_quick=True)
+_add_random("read", 16, is_quick=True)
+_add_random("read", 1, 4)
+_add_random("read", 16, 4)
+_add_sequential("read", is_quick=True)
+_add("nbdcopy-out", "read of the whole drive by nbdcopy, 4 connections", "MB/s", _copied_out)
+_add_random("write", 1)
+_add_random("write", 16)
+_add_random("write", 1, 4)
+_add_random("write", 16, 4)
+_add_sequential("write")
+_add(
+    "nbdcopy-in",
+    "write of the whole drive by nbdcopy --flush, 4 connections",
+    "MB/s",
+    _copied_in,
+)
