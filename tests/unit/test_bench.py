@@ -1,7 +1,10 @@
 """What the benchmark computes and writes; the measurements themselves are no test."""
 
+import ast
 import itertools
 import json
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+import bench
 from bench import content, nbd, page, plots, processes, report
 from bench.contest import PART_S_MIN, WARM_UP_S, BenchFailed, Contest, Pace, Result, Row, Side, hold
 from bench.rows import ROWS
@@ -394,3 +398,29 @@ class TestRows:
     def test_a_goal_is_never_easier_than_its_floor(self):
         assert all(one.verdict(one.goal) == "goal" for one in ROWS)
         assert all(one.verdict(one.floor) in {"floor", "goal"} for one in ROWS)
+
+
+def test_what_bench_imports_is_pinned_for_it():
+    files = Path(bench.__file__).parent.rglob("*.py")
+    found = {
+        name.partition(".")[0]
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for name in _imported(node)
+    }
+    pinned = {
+        line.partition("==")[0].lower()
+        for part in ("run", "bench")
+        for line in Path(f"requirements/{part}.txt").read_text(encoding="utf-8").splitlines()
+        if "==" in line
+    }
+    brought = packages_distributions()
+
+    for name in found - sys.stdlib_module_names - {"bench", "drivebay"}:
+        assert {one.lower() for one in brought.get(name, [name])} & pinned, name
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
